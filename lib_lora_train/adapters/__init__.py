@@ -1,0 +1,1 @@
+"""What hangs on the borrowed modules and is trained."""

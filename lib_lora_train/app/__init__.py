@@ -1,0 +1,1 @@
+"""Jobs, run folders, publishing, routes and the command line."""

@@ -1,0 +1,61 @@
+"""The types that flow through the data room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that is not trained on, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One picture of the data set. `size` is (width, height) after EXIF rotation."""
+
+    path: Path
+    size: tuple[int, int]
+    caption: str
+    repeats: int = 1
+    is_reg: bool = False
+    concept: str = ""  # the concept folder's name without repeats
+    digest: str = ""  # hex blake2b of the file's content, filled in when needed
+    mtime_ns: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Where a picture goes: resized to `resized` (w, h), cut at `crop` (left, top), giving `bucket` (w, h) pixels."""
+
+    bucket: tuple[int, int]
+    resized: tuple[int, int]
+    crop: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SampleKey:
+    """Names one use of a picture in the whole run; every random draw is derived from (seed, this)."""
+
+    epoch: int
+    image: int  # index into the plan's records (sorted by path, so stable)
+    repeat: int
+
+
+@dataclass
+class Batch:
+    """What one forward pass needs. Sizes are (original h, w, crop top, left, target h, w) in pixels, [B, 6]."""
+
+    keys: list[SampleKey]
+    latents: Tensor  # [B, C, h, w] float32, scaled by the VAE's factor
+    captions: list[str]
+    sizes: Tensor
+    is_reg: Tensor  # [B] bool
+    loss_weights: Tensor  # [B] float32

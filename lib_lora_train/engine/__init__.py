@@ -1,0 +1,1 @@
+"""Optimisers, learning rates, the step, the run, its state and its resumption."""

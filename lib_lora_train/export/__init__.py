@@ -1,0 +1,1 @@
+"""Pure writers: LoRA file, card, thumbnail."""

@@ -1,0 +1,1 @@
+"""Model families: how borrowed tensors become modules, and how text becomes conditioning."""

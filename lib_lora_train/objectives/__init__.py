@@ -1,0 +1,1 @@
+"""Noise schedules, draws, targets, losses and their weights: algebra only."""

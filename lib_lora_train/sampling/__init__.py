@@ -1,0 +1,1 @@
+"""Drawing pictures from a loan with an adapter attached."""

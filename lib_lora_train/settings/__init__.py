@@ -1,0 +1,1 @@
+"""Every option, declared once, and the ways recipes come in and go out."""

@@ -1,0 +1,238 @@
+"""Every option, declared once: type, hard bounds, label, unit, advice range, help and default.
+
+Form, API, command line, recipe files and `docs/options.md` derive from here. Hard bounds (`ge`, `le`) are only what
+the mathematics or a file format forbids; `advice` is the range guides recommend, outside which the page warns.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+def _o(label: str, help: str, *, unit: str = "", advice: tuple | None = None, ge=None, le=None, **text: Any) -> Meta:
+    extra = {"label": label, "unit": unit, "advice": advice}
+    return Meta(ge=ge, le=le, description=help, extra=extra, **text)
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the groups below. Field names are unique over all groups, so a flat mapping is unambiguous."""
+
+
+class Naming(Section):
+    """Name and words"""
+
+    output_name: Annotated[str, _o("Name", "File name of the LoRA; in prompts `<lora:name:1>`.")] = "my_lora"
+    output_folder: Annotated[
+        str, _o("Sub-folder", "Folder inside the web UI's LoRA folder; sub-folders become buttons of the card panel.")
+    ] = ""
+    trigger_word: Annotated[
+        str, _o("Trigger word", "The activation tag that calls the concept; also used for thumbnail and card.")
+    ] = ""
+    activation_text: Annotated[
+        str, _o("Activation text", "Written on the card and inserted with it; empty means the trigger word.")
+    ] = ""
+    preferred_weight: Annotated[
+        float, _o("Preferred weight", "Weight the card inserts; 0 means the web UI's default.", advice=(0.5, 1.0))
+    ] = 0.0
+    training_comment: Annotated[str, _o("Notes", "Travel inside the file and on the card.")] = ""
+
+
+class DataSettings(Section):
+    """Pictures"""
+
+    train_data_dir: Annotated[
+        str, _o("Folder", "Folder of pictures, or of concept folders named `<repeats>_<name>`.")
+    ] = ""
+    reg_data_dir: Annotated[
+        str,
+        _o("Regularisation folder", "Pictures of the class in the same layout; empty means `reg/` beside the concepts."),
+    ] = ""
+    dataset_repeats: Annotated[
+        int, _o("Repeats (flat folder)", "How often a picture counts per epoch when the folder has no `N_` name.", ge=1)
+    ] = 1
+    resolution: Annotated[
+        str,
+        _o(
+            "Resolution", "Training size, one number or WxH.", unit="px", pattern=r"^\s*\d+\s*([xX,]\s*\d+\s*)?$",
+            advice=(512, 1024),
+        ),
+    ] = "512"
+    enable_bucket: Annotated[bool, _o("Buckets", "Keep each picture's aspect ratio by training in several sizes.")] = True
+    min_bucket_reso: Annotated[int, _o("Smallest bucket side", "", unit="px", ge=8, advice=(256, 512))] = 256
+    max_bucket_reso: Annotated[int, _o("Largest bucket side", "", unit="px", ge=8, advice=(768, 2048))] = 1024
+    bucket_reso_steps: Annotated[int, _o("Bucket step", "Sides are multiples of this.", unit="px", ge=8, advice=(32, 64))] = 64
+    bucket_no_upscale: Annotated[bool, _o("Never enlarge", "Small pictures keep their size, rounded down to the step.")] = False
+    bucket_rule: Annotated[
+        Literal["nearest-ratio", "sd-scripts"],
+        _o("Bucket rule", "How the bucket is chosen: by ratio on a log scale, or as sd-scripts does it (to compare)."),
+    ] = "nearest-ratio"
+    flip_aug: Annotated[bool, _o("Mirror at random", "Not for asymmetric subjects. Works with cached latents.")] = False
+    background: Annotated[
+        str, _o("Background colour", "Transparent pictures are put on it.", pattern=r"^(#[0-9a-fA-F]{6}|[a-zA-Z]+)$")
+    ] = "white"
+    vae_batch_size: Annotated[int, _o("VAE batch", "Pictures encoded at once.", ge=1, advice=(1, 4))] = 1
+    cache_latents_to_disk: Annotated[
+        bool, _o("Keep latents", "Cache encoded pictures and texts on disk, so that a second run starts at once.")
+    ] = True
+    cache_size_gb: Annotated[float, _o("Cache limit", "Oldest entries go first.", unit="GB", ge=0, advice=(1, 50))] = 10.0
+
+
+class CaptionSettings(Section):
+    """Captions"""
+
+    caption_mode: Annotated[
+        Literal["files", "none", "phrase", "folder"],
+        _o(
+            "Captions from",
+            "files: `.txt` beside the picture, else the concept folder's name; none: empty (the LoRA always acts); "
+            "phrase: one for all; folder: the concept folder's name.",
+        ),
+    ] = "files"
+    caption_phrase: Annotated[str, _o("Phrase", "Caption of every picture in mode `phrase`; empty: the trigger word.")] = ""
+    caption_extension: Annotated[str, _o("Caption files", "Extension; `.caption` and `picture.jpg.txt` are found too.")] = ".txt"
+    caption_separator: Annotated[str, _o("Separator", "Between tags.", min_length=1)] = ","
+    shuffle_caption: Annotated[bool, _o("Shuffle tags", "New order of tags in every epoch.")] = False
+    keep_tokens: Annotated[int, _o("Keep first tags", "The first N tags stay in place when shuffling.", ge=0, advice=(0, 5))] = 0
+    caption_dropout_rate: Annotated[
+        float, _o("Drop captions", "Share of samples trained without a caption.", ge=0, le=1, advice=(0, 0.2))
+    ] = 0.0
+    caption_tag_dropout_rate: Annotated[
+        float, _o("Drop tags", "Chance of each tag (after the kept ones) to be left out.", ge=0, le=1, advice=(0, 0.3))
+    ] = 0.0
+    max_token_length: Annotated[Literal[75, 150, 225], _o("Longest caption", "Longer ones are cut.", unit="tokens")] = 225
+
+
+class NetworkSettings(Section):
+    """Network"""
+
+    network_type: Annotated[
+        Literal["LoRA", "LoCon"],
+        _o("Type", "LoRA: attention and linear layers (LierLa). LoCon: also 3x3 convolutions (C3Lier), for styles."),
+    ] = "LoRA"
+    network_dim: Annotated[
+        int, _o("Rank (dim)", "8-16 simple characters, 32-64 characters, 64-128 styles.", ge=1, advice=(1, 768))
+    ] = 32
+    network_alpha: Annotated[
+        float, _o("Alpha", "Scale is alpha / rank; 0 means rank. Half the rank, or 1 with adaptive optimisers.", ge=0)
+    ] = 16.0
+    conv_dim: Annotated[int, _o("Convolution rank", "Rank of 3x3 convolutions (LoCon).", ge=1, advice=(1, 128))] = 8
+    conv_alpha: Annotated[float, _o("Convolution alpha", "0 means the convolution rank.", ge=0)] = 1.0
+    train_unet: Annotated[bool, _o("Train U-Net", "Off: only the text encoder learns.")] = True
+    train_text_encoder: Annotated[bool, _o("Train text encoder", "Off saves memory and time, and caches text outputs.")] = True
+    network_weights: Annotated[
+        str, _o("Continue from", "A LoRA file whose weights are the start; empty starts from scratch.")
+    ] = ""
+
+
+class OptimizerSettings(Section):
+    """Optimiser"""
+
+    optimizer_type: Annotated[
+        Literal["AdamW", "AdamW8bit", "Prodigy"],
+        _o("Optimiser", "Prodigy finds its rate by itself (rate 1, constant scheduler). AdamW8bit needs bitsandbytes."),
+    ] = "AdamW8bit"
+    optimizer_args: Annotated[
+        str, _o("Optimiser arguments", "`name=value` pairs separated by spaces, e.g. `weight_decay=0.01 betas=0.9,0.99`.")
+    ] = ""
+    learning_rate: Annotated[
+        float, _o("Learning rate", "Master rate; adaptive optimisers want 1.", ge=0, advice=(1e-5, 2.0))
+    ] = 1e-4
+    unet_lr: Annotated[float, _o("U-Net rate", "0 means the master rate.", ge=0, advice=(5e-5, 2.0))] = 0.0
+    text_encoder_lr: Annotated[
+        float, _o("Text encoder rate", "0 means the master rate; usually half of the U-Net's.", ge=0, advice=(1e-5, 2.0))
+    ] = 5e-5
+    lr_scheduler: Annotated[
+        Literal["constant", "constant_with_warmup", "cosine", "cosine_with_restarts"],
+        _o("Scheduler", "How the rate changes over the run."),
+    ] = "cosine_with_restarts"
+    lr_warmup_steps: Annotated[
+        float, _o("Warm-up", "Steps, or a share of the run when below 1.", unit="steps", ge=0, advice=(0, 500))
+    ] = 0.0
+    lr_scheduler_num_cycles: Annotated[int, _o("Cycles", "Of cosine_with_restarts.", ge=1, advice=(1, 12))] = 1
+    max_grad_norm: Annotated[float, _o("Clip gradients", "Largest gradient norm; 0 switches clipping off.", ge=0)] = 1.0
+
+
+class LossSettings(Section):
+    """Loss and noise"""
+
+    v_parameterization: Annotated[
+        Literal["auto", "yes", "no"], _o("v-prediction", "auto: as detected from the loaded checkpoint.")
+    ] = "auto"
+    zero_terminal_snr: Annotated[
+        Literal["auto", "yes", "no"], _o("Zero terminal SNR", "auto: as detected from the loaded checkpoint.")
+    ] = "auto"
+    min_snr_gamma: Annotated[
+        float, _o("Min-SNR gamma", "1 strong .. 20 none, 5 usual; 0 switches it off.", ge=0, advice=(1, 20))
+    ] = 5.0
+    noise_offset: Annotated[
+        float, _o("Noise offset", "0.06-0.1 usual; more gives strong contrast.", ge=0, advice=(0, 1))
+    ] = 0.0
+    prior_loss_weight: Annotated[float, _o("Regularisation weight", "Weight of regularisation pictures in the loss.", ge=0)] = 1.0
+
+
+class TrainingSettings(Section):
+    """Length, precision and memory"""
+
+    max_train_steps: Annotated[
+        int, _o("Steps", "Length of the run unless epochs are given; 800-1500 characters, 3000+ styles.", unit="steps", ge=1)
+    ] = 1000
+    max_train_epochs: Annotated[int, _o("Epochs", "Rounds over all pictures; above 0 it decides the length.", ge=0)] = 0
+    train_batch_size: Annotated[int, _o("Batch size", "Pictures per step.", ge=1, advice=(1, 8))] = 1
+    gradient_accumulation_steps: Annotated[
+        int, _o("Accumulation", "Batches per optimiser step: a larger batch in the same memory.", ge=1, advice=(1, 16))
+    ] = 1
+    gradient_checkpointing: Annotated[bool, _o("Gradient checkpointing", "Much less memory, about 20-40 % slower.")] = False
+    mixed_precision: Annotated[
+        Literal["auto", "no", "fp16", "bf16"],
+        _o("Precision", "auto: bf16 where the card can, fp16 on other cards, fp32 on a CPU."),
+    ] = "auto"
+    clip_skip: Annotated[
+        int, _o("CLIP skip", "0: as the web UI is set. 1 realistic and SD 1.5, 2 anime (NAI).", ge=0, le=12, advice=(0, 2))
+    ] = 0
+    seed: Annotated[int, _o("Seed", "The same recipe, pictures and seed give the same file.", ge=0, le=2**63 - 1)] = 42
+
+
+class SaveSettings(Section):
+    """Saving and samples"""
+
+    save_precision: Annotated[Literal["fp16", "bf16", "float"], _o("File precision", "fp16 halves the file.")] = "fp16"
+    save_every_n_steps: Annotated[int, _o("Snapshot every", "0: off.", unit="steps", ge=0)] = 0
+    save_every_n_epochs: Annotated[int, _o("Snapshot every", "0: off.", unit="epochs", ge=0)] = 0
+    save_state_every_n_steps: Annotated[
+        int, _o("State every", "How much a crash can cost at most; 0: only with snapshots and pauses.", unit="steps", ge=0)
+    ] = 250
+    publish_snapshots: Annotated[bool, _o("Newest snapshot on the card", "`<lora:name:1>` is the newest snapshot while it bakes.")] = True
+    sample_every_n_steps: Annotated[int, _o("Samples every", "0: off.", unit="steps", ge=0)] = 0
+    sample_every_n_epochs: Annotated[int, _o("Samples every", "0: off.", unit="epochs", ge=0)] = 0
+    sample_at_first: Annotated[bool, _o("Samples before training", "Shows what the base already knows.")] = False
+    sample_prompts: Annotated[str, _o("Sample prompts", "One per line; empty: the trigger word.")] = ""
+    sample_negative: Annotated[str, _o("Negative prompt", "For samples and thumbnail.")] = ""
+    sample_steps: Annotated[int, _o("Sample steps", "", ge=1, advice=(10, 40))] = 20
+    sample_cfg: Annotated[float, _o("Sample CFG", "", ge=0, advice=(4, 12))] = 7.0
+    sample_size: Annotated[
+        str, _o("Sample size", "One number or WxH; empty: the training resolution.", unit="px", pattern=r"^(\s*\d+\s*([xX,]\s*\d+\s*)?)?$")
+    ] = ""
+    sample_seed: Annotated[int, _o("Sample seed", "The same in every row, so that rows can be compared.", ge=0, le=2**32 - 1)] = 1
+    make_thumbnail: Annotated[bool, _o("Thumbnail", "Draw the card's picture when finished.")] = True
+
+
+class Settings(Section):
+    """A whole recipe."""
+
+    naming: Naming = Naming()
+    data: DataSettings = DataSettings()
+    captions: CaptionSettings = CaptionSettings()
+    network: NetworkSettings = NetworkSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    loss: LossSettings = LossSettings()
+    training: TrainingSettings = TrainingSettings()
+    saving: SaveSettings = SaveSettings()
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """(width, height) in pixels of `512` or `512x768`."""
+    parts = [int(p) for p in text.lower().replace(",", "x").split("x")]
+    return (parts[0], parts[-1])

@@ -1,0 +1,1 @@
+"""The tab: a frame in gradio, filled by our own script."""
