@@ -6,6 +6,7 @@ the mathematics or a file format forbids; `advice` is the range guides recommend
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -48,7 +49,9 @@ class DataSettings(Section):
     ] = ""
     reg_data_dir: Annotated[
         str,
-        _o("Regularisation folder", "Pictures of the class in the same layout; empty means `reg/` beside the concepts."),
+        _o(
+            "Regularisation folder", "Pictures of the class in the same layout; empty means `reg/` beside the concepts."
+        ),
     ] = ""
     dataset_repeats: Annotated[
         int, _o("Repeats (flat folder)", "How often a picture counts per epoch when the folder has no `N_` name.", ge=1)
@@ -56,15 +59,24 @@ class DataSettings(Section):
     resolution: Annotated[
         str,
         _o(
-            "Resolution", "Training size, one number or WxH.", unit="px", pattern=r"^\s*\d+\s*([xX,]\s*\d+\s*)?$",
+            "Resolution",
+            "Training size, one number or WxH.",
+            unit="px",
+            pattern=r"^\s*\d+\s*([xX,]\s*\d+\s*)?$",
             advice=(512, 1024),
         ),
     ] = "512"
-    enable_bucket: Annotated[bool, _o("Buckets", "Keep each picture's aspect ratio by training in several sizes.")] = True
+    enable_bucket: Annotated[bool, _o("Buckets", "Keep each picture's aspect ratio by training in several sizes.")] = (
+        True
+    )
     min_bucket_reso: Annotated[int, _o("Smallest bucket side", "", unit="px", ge=8, advice=(256, 512))] = 256
     max_bucket_reso: Annotated[int, _o("Largest bucket side", "", unit="px", ge=8, advice=(768, 2048))] = 1024
-    bucket_reso_steps: Annotated[int, _o("Bucket step", "Sides are multiples of this.", unit="px", ge=8, advice=(32, 64))] = 64
-    bucket_no_upscale: Annotated[bool, _o("Never enlarge", "Small pictures keep their size, rounded down to the step.")] = False
+    bucket_reso_steps: Annotated[
+        int, _o("Bucket step", "Sides are multiples of this.", unit="px", ge=8, advice=(32, 64))
+    ] = 64
+    bucket_no_upscale: Annotated[
+        bool, _o("Never enlarge", "Small pictures keep their size, rounded down to the step.")
+    ] = False
     bucket_rule: Annotated[
         Literal["nearest-ratio", "sd-scripts"],
         _o("Bucket rule", "How the bucket is chosen: by ratio on a log scale, or as sd-scripts does it (to compare)."),
@@ -77,7 +89,9 @@ class DataSettings(Section):
     cache_latents_to_disk: Annotated[
         bool, _o("Keep latents", "Cache encoded pictures and texts on disk, so that a second run starts at once.")
     ] = True
-    cache_size_gb: Annotated[float, _o("Cache limit", "Oldest entries go first.", unit="GB", ge=0, advice=(1, 50))] = 10.0
+    cache_size_gb: Annotated[float, _o("Cache limit", "Oldest entries go first.", unit="GB", ge=0, advice=(1, 50))] = (
+        10.0
+    )
 
 
 class CaptionSettings(Section):
@@ -91,18 +105,26 @@ class CaptionSettings(Section):
             "phrase: one for all; folder: the concept folder's name.",
         ),
     ] = "files"
-    caption_phrase: Annotated[str, _o("Phrase", "Caption of every picture in mode `phrase`; empty: the trigger word.")] = ""
-    caption_extension: Annotated[str, _o("Caption files", "Extension; `.caption` and `picture.jpg.txt` are found too.")] = ".txt"
+    caption_phrase: Annotated[
+        str, _o("Phrase", "Caption of every picture in mode `phrase`; empty: the trigger word.")
+    ] = ""
+    caption_extension: Annotated[
+        str, _o("Caption files", "Extension; `.caption` and `picture.jpg.txt` are found too.")
+    ] = ".txt"
     caption_separator: Annotated[str, _o("Separator", "Between tags.", min_length=1)] = ","
     shuffle_caption: Annotated[bool, _o("Shuffle tags", "New order of tags in every epoch.")] = False
-    keep_tokens: Annotated[int, _o("Keep first tags", "The first N tags stay in place when shuffling.", ge=0, advice=(0, 5))] = 0
+    keep_tokens: Annotated[
+        int, _o("Keep first tags", "The first N tags stay in place when shuffling.", ge=0, advice=(0, 5))
+    ] = 0
     caption_dropout_rate: Annotated[
         float, _o("Drop captions", "Share of samples trained without a caption.", ge=0, le=1, advice=(0, 0.2))
     ] = 0.0
     caption_tag_dropout_rate: Annotated[
         float, _o("Drop tags", "Chance of each tag (after the kept ones) to be left out.", ge=0, le=1, advice=(0, 0.3))
     ] = 0.0
-    max_token_length: Annotated[Literal[75, 150, 225], _o("Longest caption", "Longer ones are cut.", unit="tokens")] = 225
+    max_token_length: Annotated[Literal[75, 150, 225], _o("Longest caption", "Longer ones are cut.", unit="tokens")] = (
+        225
+    )
 
 
 class NetworkSettings(Section):
@@ -121,7 +143,9 @@ class NetworkSettings(Section):
     conv_dim: Annotated[int, _o("Convolution rank", "Rank of 3x3 convolutions (LoCon).", ge=1, advice=(1, 128))] = 8
     conv_alpha: Annotated[float, _o("Convolution alpha", "0 means the convolution rank.", ge=0)] = 1.0
     train_unet: Annotated[bool, _o("Train U-Net", "Off: only the text encoder learns.")] = True
-    train_text_encoder: Annotated[bool, _o("Train text encoder", "Off saves memory and time, and caches text outputs.")] = True
+    train_text_encoder: Annotated[
+        bool, _o("Train text encoder", "Off saves memory and time, and caches text outputs.")
+    ] = True
     network_weights: Annotated[
         str, _o("Continue from", "A LoRA file whose weights are the start; empty starts from scratch.")
     ] = ""
@@ -135,14 +159,16 @@ class OptimizerSettings(Section):
         _o("Optimiser", "Prodigy finds its rate by itself (rate 1, constant scheduler). AdamW8bit needs bitsandbytes."),
     ] = "AdamW8bit"
     optimizer_args: Annotated[
-        str, _o("Optimiser arguments", "`name=value` pairs separated by spaces, e.g. `weight_decay=0.01 betas=0.9,0.99`.")
+        str,
+        _o("Optimiser arguments", "`name=value` pairs separated by spaces, e.g. `weight_decay=0.01 betas=0.9,0.99`."),
     ] = ""
     learning_rate: Annotated[
         float, _o("Learning rate", "Master rate; adaptive optimisers want 1.", ge=0, advice=(1e-5, 2.0))
     ] = 1e-4
     unet_lr: Annotated[float, _o("U-Net rate", "0 means the master rate.", ge=0, advice=(5e-5, 2.0))] = 0.0
     text_encoder_lr: Annotated[
-        float, _o("Text encoder rate", "0 means the master rate; usually half of the U-Net's.", ge=0, advice=(1e-5, 2.0))
+        float,
+        _o("Text encoder rate", "0 means the master rate; usually half of the U-Net's.", ge=0, advice=(1e-5, 2.0)),
     ] = 5e-5
     lr_scheduler: Annotated[
         Literal["constant", "constant_with_warmup", "cosine", "cosine_with_restarts"],
@@ -170,27 +196,35 @@ class LossSettings(Section):
     noise_offset: Annotated[
         float, _o("Noise offset", "0.06-0.1 usual; more gives strong contrast.", ge=0, advice=(0, 1))
     ] = 0.0
-    prior_loss_weight: Annotated[float, _o("Regularisation weight", "Weight of regularisation pictures in the loss.", ge=0)] = 1.0
+    prior_loss_weight: Annotated[
+        float, _o("Regularisation weight", "Weight of regularisation pictures in the loss.", ge=0)
+    ] = 1.0
 
 
 class TrainingSettings(Section):
     """Length, precision and memory"""
 
     max_train_steps: Annotated[
-        int, _o("Steps", "Length of the run unless epochs are given; 800-1500 characters, 3000+ styles.", unit="steps", ge=1)
+        int,
+        _o(
+            "Steps", "Length of the run unless epochs are given; 800-1500 characters, 3000+ styles.", unit="steps", ge=1
+        ),
     ] = 1000
     max_train_epochs: Annotated[int, _o("Epochs", "Rounds over all pictures; above 0 it decides the length.", ge=0)] = 0
     train_batch_size: Annotated[int, _o("Batch size", "Pictures per step.", ge=1, advice=(1, 8))] = 1
     gradient_accumulation_steps: Annotated[
         int, _o("Accumulation", "Batches per optimiser step: a larger batch in the same memory.", ge=1, advice=(1, 16))
     ] = 1
-    gradient_checkpointing: Annotated[bool, _o("Gradient checkpointing", "Much less memory, about 20-40 % slower.")] = False
+    gradient_checkpointing: Annotated[bool, _o("Gradient checkpointing", "Much less memory, about 20-40 % slower.")] = (
+        False
+    )
     mixed_precision: Annotated[
         Literal["auto", "no", "fp16", "bf16"],
         _o("Precision", "auto: bf16 where the card can, fp16 on other cards, fp32 on a CPU."),
     ] = "auto"
     clip_skip: Annotated[
-        int, _o("CLIP skip", "0: as the web UI is set. 1 realistic and SD 1.5, 2 anime (NAI).", ge=0, le=12, advice=(0, 2))
+        int,
+        _o("CLIP skip", "0: as the web UI is set. 1 realistic and SD 1.5, 2 anime (NAI).", ge=0, le=12, advice=(0, 2)),
     ] = 0
     seed: Annotated[int, _o("Seed", "The same recipe, pictures and seed give the same file.", ge=0, le=2**63 - 1)] = 42
 
@@ -202,9 +236,12 @@ class SaveSettings(Section):
     save_every_n_steps: Annotated[int, _o("Snapshot every", "0: off.", unit="steps", ge=0)] = 0
     save_every_n_epochs: Annotated[int, _o("Snapshot every", "0: off.", unit="epochs", ge=0)] = 0
     save_state_every_n_steps: Annotated[
-        int, _o("State every", "How much a crash can cost at most; 0: only with snapshots and pauses.", unit="steps", ge=0)
+        int,
+        _o("State every", "How much a crash can cost at most; 0: only with snapshots and pauses.", unit="steps", ge=0),
     ] = 250
-    publish_snapshots: Annotated[bool, _o("Newest snapshot on the card", "`<lora:name:1>` is the newest snapshot while it bakes.")] = True
+    publish_snapshots: Annotated[
+        bool, _o("Newest snapshot on the card", "`<lora:name:1>` is the newest snapshot while it bakes.")
+    ] = True
     sample_every_n_steps: Annotated[int, _o("Samples every", "0: off.", unit="steps", ge=0)] = 0
     sample_every_n_epochs: Annotated[int, _o("Samples every", "0: off.", unit="epochs", ge=0)] = 0
     sample_at_first: Annotated[bool, _o("Samples before training", "Shows what the base already knows.")] = False
@@ -213,9 +250,17 @@ class SaveSettings(Section):
     sample_steps: Annotated[int, _o("Sample steps", "", ge=1, advice=(10, 40))] = 20
     sample_cfg: Annotated[float, _o("Sample CFG", "", ge=0, advice=(4, 12))] = 7.0
     sample_size: Annotated[
-        str, _o("Sample size", "One number or WxH; empty: the training resolution.", unit="px", pattern=r"^(\s*\d+\s*([xX,]\s*\d+\s*)?)?$")
+        str,
+        _o(
+            "Sample size",
+            "One number or WxH; empty: the training resolution.",
+            unit="px",
+            pattern=r"^(\s*\d+\s*([xX,]\s*\d+\s*)?)?$",
+        ),
     ] = ""
-    sample_seed: Annotated[int, _o("Sample seed", "The same in every row, so that rows can be compared.", ge=0, le=2**32 - 1)] = 1
+    sample_seed: Annotated[
+        int, _o("Sample seed", "The same in every row, so that rows can be compared.", ge=0, le=2**32 - 1)
+    ] = 1
     make_thumbnail: Annotated[bool, _o("Thumbnail", "Draw the card's picture when finished.")] = True
 
 
@@ -236,3 +281,15 @@ def size_of(text: str) -> tuple[int, int]:
     """(width, height) in pixels of `512` or `512x768`."""
     parts = [int(p) for p in text.lower().replace(",", "x").split("x")]
     return (parts[0], parts[-1])
+
+
+@lru_cache(maxsize=1)
+def groups() -> dict[str, type[Section]]:
+    """Group name to its struct, in the schema's order."""
+    return {field.name: field.type for field in msgspec.structs.fields(Settings)}
+
+
+@lru_cache(maxsize=1)
+def group_of() -> dict[str, str]:
+    """Field name to the name of its group. Field names are unique over the groups."""
+    return {f.name: group for group, struct in groups().items() for f in msgspec.structs.fields(struct)}

@@ -1,0 +1,135 @@
+"""What does not go together or lies outside the guides' ranges, said at the field instead of trained badly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .describe import fields
+from .load import to_mapping
+from .schema import Settings, size_of
+
+ADAPTIVE = ("Prodigy",)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What advice needs to know besides the recipe; zero and empty mean unknown."""
+
+    family: str = ""
+    prediction: str = ""
+    pictures: int = 0
+    steps: int = 0
+    memory_gb: float = 0.0
+    memory_free_gb: float = 0.0
+    weights_dtype: str = ""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """`level` is warning (trains anyway) or error (refused)."""
+
+    field: str
+    text: str
+    level: str = "warning"
+
+
+def advise(settings: Settings, facts: Facts | None = None) -> list[Advice]:
+    """All advice, errors first."""
+    facts = facts or Facts()
+    found = [item for rule in _RULES for item in rule(settings, facts)]
+    return sorted(found, key=lambda item: item.level != "error")
+
+
+def _ranges(settings: Settings, _facts: Facts) -> Iterator[Advice]:
+    values = to_mapping(settings)
+    for name, field in fields().items():
+        if not field["advice"] or field["type"] not in ("int", "float") or not values[name]:
+            continue
+        low, high = field["advice"]
+        if not low <= values[name] <= high:
+            yield Advice(
+                name, f"{field['label']} is usually {low} to {high}{' ' + field['unit'] if field['unit'] else ''}."
+            )
+
+
+def _network(settings: Settings, _facts: Facts) -> Iterator[Advice]:
+    net = settings.network
+    if not (net.train_unet or net.train_text_encoder):
+        yield Advice("train_unet", "Neither U-Net nor text encoder is trained: switch one of them on.", "error")
+    if net.network_alpha > net.network_dim:
+        yield Advice(
+            "network_alpha", f"Alpha {net.network_alpha:g} is above the rank {net.network_dim}: it learns too hot."
+        )
+    if net.network_type == "LoCon" and net.conv_alpha > net.conv_dim:
+        yield Advice("conv_alpha", "Convolution alpha is above its rank: it learns too hot.")
+
+
+def _adaptive(settings: Settings, _facts: Facts) -> Iterator[Advice]:
+    opt = settings.optimizer
+    if opt.optimizer_type not in ADAPTIVE:
+        if max(opt.learning_rate, opt.unet_lr) >= 0.1:
+            yield Advice(
+                "learning_rate", f"{opt.optimizer_type} with a rate of 0.1 or more burns at once; 1e-4 is usual."
+            )
+        return
+    unet, text = opt.unet_lr or opt.learning_rate, opt.text_encoder_lr or opt.learning_rate
+    if settings.network.train_unet and settings.network.train_text_encoder and unet != text:
+        yield Advice(
+            "text_encoder_lr", f"{opt.optimizer_type} takes one rate for all; set both to 0 (master).", "error"
+        )
+    if max(unet, text) < 0.1:
+        yield Advice("learning_rate", f"{opt.optimizer_type} finds its own rate: 1 (0.1 to 2) is usual here.")
+    if not opt.lr_scheduler.startswith("constant"):
+        yield Advice("lr_scheduler", f"{opt.optimizer_type} works best with `constant`.")
+    if settings.loss.min_snr_gamma > 5:
+        yield Advice("min_snr_gamma", "With adaptive optimisers 5 or less for characters; more only for styles.")
+
+
+def _schedule(settings: Settings, facts: Facts) -> Iterator[Advice]:
+    opt = settings.optimizer
+    if opt.lr_scheduler == "constant" and opt.lr_warmup_steps:
+        yield Advice("lr_warmup_steps", "`constant` has no warm-up; choose `constant_with_warmup`.", "error")
+    if opt.lr_scheduler == "constant_with_warmup" and not opt.lr_warmup_steps:
+        yield Advice("lr_warmup_steps", "No warm-up given: the same as `constant`.")
+    if facts.steps and opt.lr_warmup_steps >= max(facts.steps, 1):
+        yield Advice("lr_warmup_steps", f"Warm-up is as long as the run ({facts.steps} steps).", "error")
+
+
+def _pictures(settings: Settings, facts: Facts) -> Iterator[Advice]:
+    data = settings.data
+    if data.min_bucket_reso > data.max_bucket_reso:
+        yield Advice("min_bucket_reso", "The smallest bucket side is above the largest.", "error")
+    width, height = size_of(data.resolution)
+    if min(width, height) < 64:
+        yield Advice("resolution", "Resolution is below 64 px.", "error")
+    if width * height > data.max_bucket_reso**2:
+        yield Advice("max_bucket_reso", "The largest bucket side is below the resolution.")
+    if facts.pictures and facts.pictures < 10:
+        yield Advice("train_data_dir", f"{facts.pictures} pictures are few: more steps, regularisation or edits help.")
+
+
+def _captions(settings: Settings, _facts: Facts) -> Iterator[Advice]:
+    captions, words = settings.captions, settings.naming
+    if captions.caption_mode == "phrase" and not (captions.caption_phrase or words.trigger_word):
+        yield Advice("caption_phrase", "Give the phrase, or a trigger word.", "error")
+    if captions.shuffle_caption and words.trigger_word and captions.keep_tokens == 0:
+        yield Advice("keep_tokens", "Shuffling without kept tags moves the trigger word from its place: keep 1.")
+
+
+def _base(settings: Settings, facts: Facts) -> Iterator[Advice]:
+    wanted = settings.loss.v_parameterization
+    if facts.prediction and wanted != "auto" and (wanted == "yes") != (facts.prediction == "v_prediction"):
+        yield Advice("v_parameterization", f"The loaded checkpoint says {facts.prediction}; this trains the other.")
+    if facts.memory_gb and facts.memory_free_gb and facts.memory_gb > facts.memory_free_gb:
+        yield Advice(
+            "train_batch_size",
+            f"Needs about {facts.memory_gb:.1f} GB, {facts.memory_free_gb:.1f} GB are free: lower the batch size, then "
+            "the resolution, then switch on gradient checkpointing.",
+        )
+
+
+_RULES: tuple[Callable[[Settings, Facts], Iterator[Any]], ...] = (
+    _ranges, _network, _adaptive, _schedule, _pictures, _captions, _base,
+)  # fmt: skip

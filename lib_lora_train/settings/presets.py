@@ -1,0 +1,144 @@
+"""The guides' recipes as presets: values over the defaults, and what they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .load import from_mapping
+from .schema import Settings
+
+
+@dataclass(frozen=True)
+class Preset:
+    """`values` go over the defaults; `family_values` over those for one model family."""
+
+    name: str
+    title: str
+    help: str
+    values: Mapping[str, Any]
+    family_values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+_ADAMW = {"optimizer_type": "AdamW8bit", "lr_scheduler": "cosine_with_restarts", "lr_scheduler_num_cycles": 3}
+_PRODIGY = {
+    "optimizer_type": "Prodigy",
+    "learning_rate": 1.0,
+    "unet_lr": 0.0,
+    "text_encoder_lr": 0.0,
+    "lr_scheduler": "constant",
+}
+_SDXL = {"SDXL": {"resolution": "1024", "max_bucket_reso": 1536}}
+
+_ALL = (
+    Preset(
+        "easy",
+        "Easy",
+        "Prodigy finds its own rate. Works for most.",
+        {
+            **_PRODIGY,
+            "network_dim": 32,
+            "network_alpha": 1,
+            "max_train_steps": 1000,
+            "max_bucket_reso": 768,
+            "min_bucket_reso": 320,
+        },
+        _SDXL,
+    ),
+    Preset(
+        "character",
+        "Character",
+        "A person or figure, 15 pictures or more.",
+        {
+            **_ADAMW,
+            "learning_rate": 1e-4,
+            "text_encoder_lr": 5e-5,
+            "network_dim": 32,
+            "network_alpha": 16,
+            "max_train_steps": 1000,
+        },
+        _SDXL,
+    ),
+    Preset(
+        "character-few",
+        "Character, poor pictures",
+        "Few or bad pictures: longer, with regularisation pictures if you can.",
+        {
+            **_ADAMW,
+            "learning_rate": 1e-4,
+            "text_encoder_lr": 4.5e-5,
+            "network_dim": 32,
+            "network_alpha": 16,
+            "max_train_steps": 1600,
+        },
+        _SDXL,
+    ),
+    Preset(
+        "style",
+        "Style",
+        "100 pictures or more; convolutions carry style.",
+        {
+            **_ADAMW,
+            "learning_rate": 1e-4,
+            "text_encoder_lr": 4e-5,
+            "network_type": "LoCon",
+            "network_dim": 96,
+            "network_alpha": 48,
+            "conv_dim": 16,
+            "conv_alpha": 8,
+            "max_train_steps": 3000,
+            "resolution": "576",
+        },
+        _SDXL,
+    ),
+    Preset(
+        "concept",
+        "Concept",
+        "Clothes, poses, things.",
+        {
+            **_ADAMW,
+            "learning_rate": 1e-4,
+            "text_encoder_lr": 4.5e-5,
+            "network_dim": 16,
+            "network_alpha": 8,
+            "max_train_steps": 1200,
+        },
+        _SDXL,
+    ),
+    Preset(
+        "small",
+        "Small file",
+        "Rank 8: about 10 MB for SD1.",
+        {**_PRODIGY, "network_dim": 8, "network_alpha": 4, "max_train_steps": 1500},
+        _SDXL,
+    ),
+    Preset(
+        "one-image",
+        "One image",
+        "A first LoRA from a single picture; add its best outputs to the folder and train again.",
+        {
+            **_PRODIGY,
+            "network_dim": 16,
+            "network_alpha": 1,
+            "dataset_repeats": 20,
+            "max_train_epochs": 10,
+            "save_every_n_epochs": 1,
+        },
+        _SDXL,
+    ),
+)
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
+
+
+def apply(preset: Preset, base: Settings | None = None, family: str = "") -> Settings:
+    """`preset` over the defaults, but keeping `base`'s names, words and folders (which no preset sets)."""
+    kept = base or Settings()
+    fresh = Settings(naming=kept.naming)
+    mine = {
+        "train_data_dir": kept.data.train_data_dir,
+        "reg_data_dir": kept.data.reg_data_dir,
+        "network_weights": kept.network.network_weights,
+        "sample_prompts": kept.saving.sample_prompts,
+    }
+    return from_mapping({**mine, **preset.values, **preset.family_values.get(family, {})}, fresh)
