@@ -1,12 +1,16 @@
-"""The folder of one run: where things lie, and writing beside-and-rename so that nothing is ever half there."""
+"""The folder of one run: where things lie, writing beside-and-rename so that nothing is ever half there, and what a
+refusal of the file system means for the user."""
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
+
+from ..errors import ExportError
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class RunFolder:
         """With forward slashes, for events."""
         return path.relative_to(self.root).as_posix()
 
-    def make(self) -> "RunFolder":
+    def make(self) -> RunFolder:
         for folder in (self.root, self.samples, self.snapshots, self.state, self.cache):
             folder.mkdir(parents=True, exist_ok=True)
         return self
@@ -53,7 +57,8 @@ def written(path: Path) -> Iterator[Path]:
     Raises OSError as the file system does (disk full, read-only); `path` keeps its old content then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name[:80]}.{os.getpid()}.tmp")
+    # the stem is cut so that the temporary name fits where the real one just did (255 bytes, an emoji has 4)
+    beside = path.with_name(f".{path.name[:48]}.{os.getpid()}.tmp")
     try:
         yield beside
         with open(beside, "rb+") as file:
@@ -61,3 +66,30 @@ def written(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full. Free some space and save again.",
+    errno.EDQUOT: "The disk quota is used up. Free some space and save again.",
+    errno.EROFS: "The disk is mounted read-only. Choose a folder on another disk, or make it writable.",
+    errno.EACCES: "The folder or file may not be written. Change its permissions, or choose another name or folder.",
+    errno.EPERM: "The folder or file may not be written. Change its permissions, or choose another name or folder.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ENOENT: "The folder is gone. Make it again, or choose another.",
+    errno.ENOTDIR: "A file is in the place of a folder of that name. Move it away, or choose another folder.",
+    errno.EISDIR: "A folder has this name. Choose another name.",
+    errno.EIO: "The disk reports a fault. Save to another disk.",
+}
+
+
+@contextmanager
+def explained(path: Path, doing: str = "written") -> Iterator[None]:
+    """Turns an OSError inside the block into an ExportError that names `path` and says what to do.
+
+    The OSError stays its `__cause__`, so that a caller can try again on the kinds that pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "Check the folder, then save again.")
+        raise ExportError(f"{path} cannot be {doing}: {error.strerror or error}.", remedy) from error
