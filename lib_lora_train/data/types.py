@@ -7,6 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..families.loan import Conditioning
+
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -59,3 +61,4 @@ class Batch:
     sizes: Tensor
     is_reg: Tensor  # [B] bool
     loss_weights: Tensor  # [B] float32
+    conditioning: Conditioning | None = None  # from the text cache (CPU); None: encode `captions`
