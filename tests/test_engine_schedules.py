@@ -1,0 +1,62 @@
+"""Learning rates against golden 06, and the one difference from it: no step at rate 0 in the warm-up."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_lora_train.engine import schedules
+from lib_lora_train.errors import SettingsError
+from lib_lora_train.settings.schema import OptimizerSettings
+
+GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
+FACTS = json.loads((GOLDEN / "06_lr_schedulers.json").read_text())
+CASES = [c for c in FACTS["cases"] if c["lr_scheduler"] in schedules.SHAPES and "lr" in c]
+
+
+def _settings(case):
+    return OptimizerSettings(lr_scheduler=case["lr_scheduler"], **case["options"])
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c['lr_scheduler']}-{c['options']}-{c['max_train_steps']}")
+def test_rates_equal_the_reference_after_the_warm_up_and_lead_it_by_one_before(case):
+    settings, total = _settings(case), case["max_train_steps"]
+    warmup = schedules.warmup_steps(settings, total)
+    for step in range(total):
+        reference = case["lr"][step + 1 if step < warmup else step]
+        if step + 1 == warmup:
+            reference = case["learning_rate"]
+        ours = case["learning_rate"] * schedules.factor(settings, step, total)
+        assert ours == pytest.approx(reference, rel=1e-6, abs=1e-15)
+
+
+@pytest.mark.golden
+def test_a_ratio_below_one_is_a_share_of_the_run():
+    for row in FACTS["parsing_of_lr_warmup_steps"]:
+        if "value" in row and row["value"] <= 1 and "raises" not in row:
+            settings = OptimizerSettings(lr_warmup_steps=float(row["value"]))
+            assert schedules.warmup_steps(settings, 200) == row["warmup_steps_when_max_train_steps_is_200"]
+
+
+@given(st.sampled_from(sorted(schedules.SHAPES)), st.integers(1, 60), st.floats(0, 80), st.integers(1, 5))
+def test_no_step_of_any_run_is_wasted_or_above_the_rate(kind, total, warmup, cycles):
+    settings = OptimizerSettings(lr_scheduler=kind, lr_warmup_steps=warmup, lr_scheduler_num_cycles=cycles)
+    assert all(0 < schedules.factor(settings, step, total) <= 1 for step in range(total))
+
+
+def test_restarts_start_at_the_full_rate():
+    settings = OptimizerSettings(lr_scheduler="cosine_with_restarts", lr_scheduler_num_cycles=4)
+    assert [schedules.factor(settings, step, 40) for step in (0, 10, 20, 30)] == [1, 1, 1, 1]
+
+
+def test_constant_with_a_warm_up_is_refused():
+    with pytest.raises(SettingsError, match="constant_with_warmup"):
+        schedules.check(OptimizerSettings(lr_scheduler="constant", lr_warmup_steps=10))
+    schedules.check(OptimizerSettings(lr_scheduler="constant"))
+    schedules.check(OptimizerSettings(lr_scheduler="constant_with_warmup", lr_warmup_steps=10))
