@@ -1,4 +1,4 @@
-"""Everything a developer runs, on a bare machine with Python 3.11 or newer: `python dev.py test | demo | docs | lint | lock`.
+"""What a developer runs on a bare machine with Python 3.11 or newer: `python dev.py test|demo|docs|lint|lock`.
 
 Standard library only. The first call makes `.venv` from requirements.lock; later calls reuse it until the lock changes.
 """

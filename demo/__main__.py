@@ -1,4 +1,4 @@
-"""`python -m demo`: the stand-alone page on a small checkpoint; `--headless --out DIR`: the same training without a page."""
+"""The stand-alone page on a small checkpoint; with `--headless --out DIR` the same training without a page."""
 
 from __future__ import annotations
 
