@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 import venv
 from pathlib import Path
 
@@ -75,6 +74,8 @@ def lint(args: argparse.Namespace, rest: list[str]) -> int:
 
 def lock(args: argparse.Namespace, rest: list[str]) -> int:
     """Resolve pyproject.toml's dependencies and the developers' tools anew into requirements.lock (torch stays)."""
+    import tomllib
+
     python = environment()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"], "torch==2.13.0"]
@@ -93,7 +94,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=COMMANDS, help="; ".join(f"{n}: {f.__doc__}" for n, f in COMMANDS.items()))
     args, rest = parser.parse_known_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file may be started by any Python
         parser.error("needs Python 3.11 or newer")
     return COMMANDS[args.command](args, rest)
 
