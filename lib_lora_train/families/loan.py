@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +32,13 @@ class Conditioning:
     context: Tensor
     pooled: Tensor | None = None
 
-    def to(self, *args: Any, **kwargs: Any) -> "Conditioning":
-        return Conditioning(self.context.to(*args, **kwargs), None if self.pooled is None else self.pooled.to(*args, **kwargs))
+    def to(self, *args: Any, **kwargs: Any) -> Conditioning:
+        return Conditioning(
+            self.context.to(*args, **kwargs), None if self.pooled is None else self.pooled.to(*args, **kwargs)
+        )
 
     @staticmethod
-    def cat(parts: Sequence["Conditioning"]) -> "Conditioning":
+    def cat(parts: Sequence[Conditioning]) -> Conditioning:
         """Along the batch axis."""
         pooled = None if parts[0].pooled is None else torch.cat([p.pooled for p in parts])
         return Conditioning(torch.cat([p.context for p in parts]), pooled)
@@ -59,10 +62,20 @@ class Family(Protocol):
     latent_channels: int
     latent_factor: int  # pixels per latent cell
 
-    def encode_text(self, loan: "Loan", captions: Sequence[str], max_token_length: int, clip_skip: int) -> Conditioning:
-        """Differentiable when adapters hang on the text encoders. `clip_skip` >= 1. Method: golden 03_text_encoding."""
+    def encode_text(
+        self,
+        loan: Loan,
+        captions: Sequence[str],
+        max_token_length: int,
+        clip_skip: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> Conditioning:
+        """Differentiable when adapters hang on the text encoders. `clip_skip` >= 1; `dtype` is the compute dtype and
+        the result's. Method: golden 03_text_encoding."""
 
-    def predict(self, loan: "Loan", noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, sizes: Tensor | None) -> Tensor:
+    def predict(
+        self, loan: Loan, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, sizes: Tensor | None
+    ) -> Tensor:
         """The U-Net's output [B, C, h, w] in float32. `noisy`'s dtype is the compute dtype; `sizes` [B, 6] in pixels
         (original h, w, crop top, left, target h, w), used by families that condition on it."""
 

@@ -1,0 +1,41 @@
+"""Stable Diffusion 1: one CLIP text encoder, no pooled vector, no size conditioning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .loan import Conditioning, Loan
+from .text import hidden_states, rows_of
+
+
+class SD1:
+    """Family SD1, epsilon and v-prediction."""
+
+    name = "SD1"
+    latent_channels = 4
+    latent_factor = 8
+
+    def encode_text(
+        self,
+        loan: Loan,
+        captions: Sequence[str],
+        max_token_length: int,
+        clip_skip: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> Conditioning:
+        """`context` [B, n * 75 + 2, C] in the compute dtype `dtype`, n = max_token_length / 75.
+
+        Differentiable when adapters hang on the text encoder. Raises SettingsError (clip_skip too large)."""
+        rows = rows_of(loan.tokenizers[0], captions, max_token_length).to(loan.device)
+        return Conditioning(hidden_states(loan.text_encoders[0], rows, clip_skip, dtype))
+
+    def predict(
+        self, loan: Loan, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, sizes: Tensor | None = None
+    ) -> Tensor:
+        """The U-Net's output [B, 4, h, w] in float32; `noisy` [B, 4, h, w] sets the compute dtype."""
+        context = conditioning.context.to(noisy.dtype)
+        output = loan.unet(noisy, timesteps, encoder_hidden_states=context, return_dict=False)[0]
+        return output.float()
