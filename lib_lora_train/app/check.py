@@ -1,0 +1,85 @@
+"""What will happen, without training: pictures, length, time, memory, advice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from ..engine.estimate import Estimate, estimate
+from ..errors import SettingsError
+from ..hosts.base import Host, HostStatus
+from ..settings.advice import Advice, Facts, advise
+from ..settings.schema import Settings
+from . import trust
+from .datasets import DataSet, DataSets
+from .publish import taken
+
+_ITEMS = 500  # pictures listed one by one
+
+
+def check(settings: Settings, host: Host, sets: DataSets) -> dict[str, Any]:
+    """Shape: docs/architecture.md, `check`. Raises SettingsError or Forbidden by field."""
+    trust.check_folders(settings, host)
+    found = sets.look(settings)
+    status = host.status()
+    expected = estimate(settings, found.records, status)
+    return {
+        "pictures": _pictures(found),
+        "estimate": asdict(expected),
+        "advice": [asdict(a) for a in (*_name_advice(settings, host), *advise(settings, _facts(expected, status)))],
+        "left_out": [{"name": item.path.name, "reason": item.reason} for item in found.scan.left_out],
+        "notes": [*found.scan.notes, *(item.text for item in found.lints)],
+    }
+
+
+def _name_advice(settings: Settings, host: Host) -> Iterator[Advice]:
+    try:
+        if taken(host, settings):
+            yield Advice("output_name", "There is a LoRA of this name already; Train asks before replacing it.")
+    except SettingsError as error:
+        yield Advice(error.field, str(error), "error")
+
+
+def _facts(expected: Estimate, status: HostStatus) -> Facts:
+    return Facts(
+        family=status.family,
+        prediction=status.prediction,
+        pictures=expected.pictures,
+        steps=expected.steps,
+        memory_gb=expected.memory_gb,
+        memory_free_gb=max(status.memory_total_gb - status.memory_used_gb, 0.0),
+        weights_dtype=status.precision,
+    )
+
+
+def _pictures(found: DataSet) -> dict[str, Any]:
+    concepts = Counter((r.concept, r.repeats, r.is_reg) for r in found.records)
+    buckets = Counter(fit.bucket for fit in found.fits)
+    return {
+        "set": found.id,
+        "count": len(found.records),
+        "samples": sum(r.repeats for r in found.records),
+        "items": [_item(found, index) for index in range(min(len(found.records), _ITEMS))],
+        "concepts": [
+            {"name": name, "repeats": repeats, "count": count, "is_reg": is_reg}
+            for (name, repeats, is_reg), count in concepts.items()
+        ],
+        "buckets": [{"size": list(size), "count": count} for size, count in buckets.most_common()],
+    }
+
+
+def _item(found: DataSet, index: int) -> dict[str, Any]:
+    record = found.records[index]
+    return {
+        "index": index,
+        "name": record.path.name,
+        "caption": record.caption,
+        "width": record.size[0],
+        "height": record.size[1],
+        "repeats": record.repeats,
+        "concept": record.concept,
+        "is_reg": record.is_reg,
+        "bucket": list(found.fits[index].bucket),
+    }

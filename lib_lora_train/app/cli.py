@@ -1,0 +1,125 @@
+"""The command line: `python -m lib_lora_train train | resume | inspect`; training without a web UI."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SettingsError, TrainLoraError
+from ..settings import recipe
+from ..settings.load import from_mapping, to_mapping
+from ..settings.schema import Settings
+
+if TYPE_CHECKING:
+    from .jobs import JobRunner
+
+EXIT_FAILED, EXIT_REFUSED, EXIT_STOPPED, EXIT_ABORTED = 1, 2, 3, 130
+_CODES = """exit codes: 0 finished; 1 failed; 2 refused before it began (a wrong option, a missing file);
+3 stopped with Ctrl-C and kept; 130 aborted with a second Ctrl-C, `resume` goes on from the last saved state"""
+_CODE_OF = {"done": 0, "failed": EXIT_FAILED, "stopped": EXIT_STOPPED}
+_PATHS = ("train_data_dir", "reg_data_dir", "network_weights")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.command(args)
+    except TrainLoraError as error:
+        print(f"{error.message}\n{error.remedy}".strip(), file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return EXIT_ABORTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lib_lora_train", description=__doc__, epilog=_CODES)
+    commands = parser.add_subparsers(required=True, metavar="train | resume | inspect")
+
+    train = commands.add_parser("train", help="train a LoRA by a recipe", epilog=_CODES)
+    train.add_argument("recipe", type=Path, help="recipe file (TOML)")
+    train.add_argument("--checkpoint", type=Path, required=True, help="the base, a .safetensors in LDM layout")
+    train.add_argument("--out", type=Path, default=Path(), help="folder for the LoRA; runs and cache in train-lora/")
+    train.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change an option of the recipe; repeatable"
+    )
+    train.add_argument("--overwrite", action="store_true", help="replace a LoRA of the same name")
+    train.set_defaults(command=_train)
+
+    resume = commands.add_parser("resume", help="go on with an interrupted run", epilog=_CODES)
+    resume.add_argument("run", type=Path, help="the run's folder")
+    resume.add_argument("--checkpoint", type=Path, help="where the base lies now, if it was moved")
+    resume.set_defaults(command=_resume)
+
+    inspect = commands.add_parser("inspect", help="what a LoRA file holds")
+    inspect.add_argument("file", type=Path)
+    inspect.set_defaults(command=_inspect)
+    for command in (train, resume, inspect):
+        command.add_argument("--json", action="store_true", help="the last line of the output is a JSON object")
+    return parser
+
+
+def _train(args: argparse.Namespace) -> int:
+    settings = _settings(args.recipe, args.set)
+    out = args.out.expanduser().resolve()
+    runner = _runner(args.checkpoint, out, out / "train-lora")
+    runner.start(settings, args.overwrite)
+    return _follow(runner, out, args.json)
+
+
+def _settings(path: Path, changes: list[str]) -> Settings:
+    """The recipe with `FIELD=VALUE` over it; relative paths become absolute, so that the run can be resumed anywhere."""
+    given: dict[str, Any] = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise SettingsError(f"`--set {change}` has no value.", "Write --set field=value.", name)
+        given[name.strip()] = value.strip()
+    settings = from_mapping(given, recipe.read(path))
+    flat = to_mapping(settings)
+    return from_mapping({n: str(Path(flat[n]).expanduser().resolve()) for n in _PATHS if flat[n]}, settings)
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from . import runs
+
+    root = args.run.expanduser().resolve()
+    data_dir = root.parents[1]
+    origin = runs.read_origin(runs.find(data_dir, root.name))
+    checkpoint = args.checkpoint or Path(origin.checkpoint)
+    out = Path(origin.lora_dir) if origin.lora_dir else data_dir.parent
+    runner = _runner(checkpoint, out, data_dir)
+    runner.continue_run(root.name)
+    return _follow(runner, out, args.json)
+
+
+def _runner(checkpoint: Path, lora_dir: Path, data_dir: Path) -> JobRunner:
+    from ..hosts.standalone import StandaloneHost
+    from .jobs import JobRunner
+
+    path = checkpoint.expanduser().resolve()
+    if not path.is_file():
+        raise SettingsError(f"There is no checkpoint {checkpoint}.", "Check --checkpoint.", "checkpoint")
+    return JobRunner(StandaloneHost(path, lora_dir=lora_dir, data_dir=data_dir))
+
+
+def _follow(runner: JobRunner, lora_dir: Path, as_json: bool) -> int:
+    from . import terminal
+
+    outcome = terminal.follow(runner.job, lora_dir)
+    if as_json:
+        print(json.dumps(outcome.report), flush=True)
+    elif outcome.report["lora"]:
+        print(outcome.report["lora"], flush=True)
+    return _CODE_OF[outcome.state]
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from ..tools import inspect
+
+    found = inspect.inspect(args.file.expanduser())
+    print(json.dumps(found, default=str) if args.json else inspect.as_text(found), flush=True)
+    return 0

@@ -1,0 +1,121 @@
+"""Scanned data sets in memory: scanned again only when a file changed, pictures given out small and by number."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from ..data.buckets import fits
+from ..data.lint import Lint, lint
+from ..data.scan import Scan, scan
+from ..data.types import Fit, ImageRecord
+from ..errors import DataError, SettingsError
+from ..settings.schema import Settings
+from .refusals import NotFound
+
+_SETS = 8  # remembered at a time
+_THUMBNAILS = 1024
+_SIDES = (32, 512)  # of a thumbnail, px
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """`id` is random and names the set in the page's requests."""
+
+    id: str
+    scan: Scan
+    fits: list[Fit]
+    lints: list[Lint]
+
+    @property
+    def records(self) -> list[ImageRecord]:
+        return self.scan.records
+
+
+class DataSets:
+    """Thread-safe, bounded."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sets: OrderedDict[object, DataSet] = OrderedDict()
+        self._small = lru_cache(maxsize=_THUMBNAILS)(small_jpeg)
+
+    def look(self, settings: Settings) -> DataSet:
+        """The settings' pictures. The same object as long as no file and no setting about pictures changed.
+
+        Raises SettingsError (field train_data_dir) when there is nothing to train on.
+        """
+        key = (settings.data, settings.captions, settings.naming.trigger_word, _stamp(settings))
+        with self._lock:  # a second asker waits for the first one's scan instead of scanning too
+            if key not in self._sets:
+                self._sets[key] = _scanned(settings)
+            self._sets.move_to_end(key)
+            while len(self._sets) > _SETS:
+                self._sets.popitem(last=False)
+            return self._sets[key]
+
+    def picture(self, set_id: str, index: int, size: int) -> bytes:
+        """A JPEG at most `size` px wide and high. Raises NotFound; DataError for a file that is no picture any more."""
+        with self._lock:
+            found = next((s for s in self._sets.values() if secrets.compare_digest(s.id, set_id)), None)
+        if found is None or not 0 <= index < len(found.records):
+            raise NotFound("That picture is not in the list any more.", "Look at the folder again.")
+        record = found.records[index]
+        return self._small(record.path, record.mtime_ns, min(max(size, _SIDES[0]), _SIDES[1]))
+
+
+def _scanned(settings: Settings) -> DataSet:
+    try:
+        found = scan(settings.data, settings.captions, settings.naming.trigger_word)
+    except DataError as error:
+        raise SettingsError(error.message, error.remedy, "train_data_dir") from error
+    where = fits(found.records, settings.data)
+    return DataSet(secrets.token_urlsafe(12), found, where, lint(found, settings.naming.trigger_word, settings.data))
+
+
+def _stamp(settings: Settings) -> tuple:
+    """Changes whenever a file of the data set does: cheap beside opening every picture."""
+    roots = (settings.data.train_data_dir, settings.data.reg_data_dir)
+    return tuple(hash(tuple(_entries(Path(root).expanduser(), 2))) for root in roots if root)
+
+
+def _entries(folder: Path, depth: int) -> Iterator[tuple[str, int, int]]:
+    """(path, bytes, mtime) of the files down to `depth` levels below, nothing for what cannot be read."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        for entry in entries:
+            if entry.is_dir():
+                yield (entry.path, 0, 0)
+                yield from _entries(Path(entry.path), depth - 1) if depth else ()
+            else:
+                stat = entry.stat()
+                yield (entry.path, stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        yield (f"{folder}: {error.strerror}", 0, 0)
+
+
+def small_jpeg(path: Path, mtime_ns: int, side: int) -> bytes:
+    """`mtime_ns` only tells versions of a file apart. Raises DataError naming the file."""
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (side, side))
+            small = ImageOps.exif_transpose(image)
+            small.thumbnail((side, side))
+            flat = Image.new("RGB", small.size, "white")
+            small = small.convert("RGBA")
+            flat.paste(small, mask=small.getchannel("A"))
+            out = io.BytesIO()
+            flat.save(out, "JPEG", quality=80)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path.name} cannot be shown: {error}.", "Replace or remove the file.") from error
+    return out.getvalue()

@@ -1,0 +1,46 @@
+"""The LoRAs in the host's folder: finding one by its card's name, and the recipe in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..export.lora_file import read_metadata
+from ..settings.from_metadata import recipe_of
+from .refusals import NotFound
+
+
+def find(lora_dir: Path, name: str) -> Path:
+    """By the file's name without suffix, in any sub-folder (links are followed, as the web UIs do).
+
+    Raises NotFound.
+    """
+    for path in _files(lora_dir):
+        if path.stem == name:
+            return path
+    raise NotFound(f"There is no LoRA {name[:80]!r} as .safetensors in the LoRA folder.", "Refresh the cards.")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(root))
+        folders[:] = sorted(f for f in folders if os.path.realpath(os.path.join(root, f)) not in seen)
+        yield from (Path(root) / name for name in sorted(names) if name.lower().endswith(".safetensors"))
+
+
+def recipe_of_card(lora_dir: Path, name: str) -> dict[str, Any]:
+    """`{settings, source, not_carried, file}`: what the file tells of its making, as far as the recipe has it.
+
+    Raises NotFound, ExportError for a damaged file.
+    """
+    path = find(lora_dir, name)
+    found = recipe_of(read_metadata(path))
+    return {
+        "settings": found.settings,
+        "source": found.source,
+        "not_carried": found.not_carried,
+        "file": path.relative_to(lora_dir).as_posix(),
+    }

@@ -1,0 +1,195 @@
+"""The HTTP routes: one table, one wrapper that checks who asks, reads the body and turns errors into JSON."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from .. import __version__
+from ..errors import SettingsError, TrainLoraError
+from ..hosts.base import Host
+from ..settings.describe import describe
+from ..settings.load import from_mapping, to_mapping
+from ..settings.presets import PRESETS
+from ..settings.schema import Settings
+from . import bodies, runs, trust, uploads
+from .check import check as what_will_happen
+from .datasets import DataSets
+from .jobs import WISHES, JobRunner, runner
+from .loras import recipe_of_card
+from .refusals import NotFound, as_answer
+
+log = logging.getLogger(__name__)
+PREFIX = "/train-lora/v1"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the routes work with."""
+
+    host: Host
+    runner: JobRunner
+    sets: DataSets = field(default_factory=DataSets)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request: its body (JSON) or query as a mapping."""
+
+    values: dict[str, Any]
+
+    def text(self, name: str) -> str:
+        value = self.values.get(name, "")
+        if not isinstance(value, str):
+            raise SettingsError(f"`{name}` has to be a text.", "", name)
+        return value
+
+    def number(self, name: str, default: int) -> int:
+        try:
+            return int(self.values.get(name, default))
+        except (TypeError, ValueError) as error:
+            raise SettingsError(f"`{name}` has to be a whole number.", "", name) from error
+
+    def settings(self) -> Settings:
+        return from_mapping(self.values.get("settings", {}))
+
+
+def status(desk: Desk, ask: Ask) -> dict[str, Any]:
+    return {"host": asdict(desk.host.status()), "job": desk.runner.status(), "version": __version__}
+
+
+def schema(desk: Desk, ask: Ask) -> dict[str, Any]:
+    newest = runs.newest_recipe(desk.host.data_dir())
+    return {
+        "groups": describe(),
+        "presets": [asdict(preset) for preset in PRESETS.values()],
+        "defaults": to_mapping(from_mapping(desk.host.status().defaults)),
+        "last": to_mapping(newest) if newest else None,
+    }
+
+
+def check(desk: Desk, ask: Ask) -> dict[str, Any]:
+    return what_will_happen(ask.settings(), desk.host, desk.sets)
+
+
+def start(desk: Desk, ask: Ask) -> dict[str, Any]:
+    return {"run": desk.runner.start(ask.settings(), ask.values.get("confirm_overwrite") is True)}
+
+
+def go_on(desk: Desk, ask: Ask) -> dict[str, Any]:
+    return {"run": desk.runner.continue_run(ask.text("run"))}
+
+
+def events(desk: Desk, ask: Ask) -> dict[str, Any]:
+    return desk.runner.events(ask.text("run"), ask.number("after", 0))
+
+
+def listing(desk: Desk, ask: Ask) -> dict[str, Any]:
+    job = desk.runner.status()
+    return {"runs": runs.listing(desk.host.data_dir(), job["id"] if job else "")}
+
+
+def run_file(desk: Desk, ask: Ask) -> Response:
+    """A sample picture that the run itself tells of; no other path is looked at."""
+    folder, path = runs.find(desk.host.data_dir(), ask.text("id")), ask.text("path")
+    if path not in {row["path"] for row in runs.samples(runs.events(folder)[0])}:
+        raise NotFound("This run has no such picture.", "Load the list of runs again.")
+    try:
+        return _picture((folder.root / path).read_bytes(), "image/png")
+    except FileNotFoundError as error:
+        raise NotFound(f"{path} was deleted.", "Draw a new sample.") from error
+
+
+def picture(desk: Desk, ask: Ask) -> Response:
+    small = desk.sets.picture(ask.text("set"), ask.number("index", 0), ask.number("size", 256))
+    return _picture(small, "image/jpeg")
+
+
+def _picture(content: bytes, media_type: str) -> Response:
+    headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
+    return Response(content, media_type=media_type, headers=headers)
+
+
+def lora(desk: Desk, ask: Ask) -> dict[str, Any]:
+    return recipe_of_card(desk.host.lora_dir(), ask.text("name"))
+
+
+def _wish(name: str) -> Handler:
+    def handler(desk: Desk, ask: Ask) -> dict[str, Any]:
+        desk.runner.tell(name)
+        return {"ok": True}
+
+    return handler
+
+
+def upload(desk: Desk, ask: Ask) -> dict[str, Any]:
+    """`received` is the file with the request's body, put there by the wrapper."""
+    set_id, folder = uploads.folder_of(desk.host.data_dir(), ask.text("set"))
+    kept = uploads.keep(ask.values["received"], folder, ask.text("path"))
+    return {"set": set_id, "folder": str(folder), "path": kept[0] if len(kept) == 1 else "", "paths": kept}
+
+
+Handler = Callable[[Desk, Ask], "dict[str, Any] | Response"]
+GET: dict[str, Handler] = {
+    "status": status,
+    "schema": schema,
+    "events": events,
+    "runs": listing,
+    "runs/{id}/file": run_file,
+    "pictures": picture,
+    "lora": lora,
+}
+POST: dict[str, Handler] = {"check": check, "start": start, "continue": go_on, **{name: _wish(name) for name in WISHES}}
+
+
+def add_routes(app: Starlette, host: Host, job_runner: JobRunner | None = None) -> None:
+    """Put the routes on the web UI's (or our own) FastAPI app. Calling it again replaces them.
+
+    Plain starlette routes: what FastAPI makes of annotations differs between the versions that web UIs pin.
+    """
+    job_runner = job_runner or runner()
+    job_runner.use(host)
+    desk = Desk(host, job_runner)
+    table = [
+        Route(f"/{path}", _endpoint(desk, handler, bodies.query), methods=["GET"]) for path, handler in GET.items()
+    ]
+    table += [
+        Route(f"/{path}", _endpoint(desk, handler, bodies.json), methods=["POST"]) for path, handler in POST.items()
+    ]
+    table.append(Route("/upload", _endpoint(desk, upload, bodies.file), methods=["POST"]))
+    others = [route for route in app.router.routes if getattr(route, "path", None) != PREFIX]
+    # First: a page mounted at "/" would swallow what comes after it.
+    app.router.routes[:] = [Mount(PREFIX, routes=table), *others]
+
+
+def _route(method: str, path: str, endpoint: Callable) -> Route:
+    return Route(f"/{path}", endpoint, methods=[method])
+
+
+def _endpoint(desk: Desk, handler: Handler, read: bodies.Reader) -> Callable:
+    async def endpoint(request: Request) -> Response:
+        try:
+            trust.check_request(request, desk.host)
+            async with read(request, desk.host) as values:
+                found = await run_in_threadpool(handler, desk, Ask(values))
+        except TrainLoraError as error:
+            return _json(*as_answer(error))
+        except Exception as error:
+            log.exception("Train LoRA: %s failed", request.url.path)
+            return _json(500, {"error": f"{type(error).__name__}: {error}", "remedy": "See the console.", "field": ""})
+        return found if isinstance(found, Response) else _json(200, found)
+
+    return endpoint
+
+
+def _json(code: int, content: dict[str, Any]) -> Response:
+    return Response(msgspec.json.encode(content), code, {"Cache-Control": "no-store"}, "application/json")
