@@ -31,6 +31,7 @@ class ImageRecord:
     digest: str = ""  # hex blake2b of the file's content, filled in when needed
     mtime_ns: int = 0
     bytes: int = 0
+    caption_file: Path | None = None  # where the caption was read
 
 
 @dataclass(frozen=True)
