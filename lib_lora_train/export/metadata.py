@@ -12,12 +12,10 @@ from typing import Any
 
 from .. import __version__
 from ..families.loan import Identity
+from ..settings.from_metadata import FOLDERS_KEY, PATH_FIELDS, RECIPE_KEY
 from ..settings.load import RECIPE_VERSION, to_mapping
 from ..settings.schema import Settings, size_of
 from .dataset import DataFacts
-
-RECIPE_KEY, FOLDERS_KEY = "train_lora_recipe", "train_lora_folders"
-PATH_FIELDS = ("train_data_dir", "reg_data_dir", "network_weights")  # of the person who trained; not in the file
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,7 @@ class RunFacts:
     zero_terminal_snr: bool = False
     clip_skip: int = 1  # as used, at least 1
     mixed_precision: str = "no"  # as used: no, fp16, bf16
+    optimizer: str = ""  # kind as used; "" means the recipe's
     optimizer_args: Mapping[str, Any] = field(default_factory=dict)  # as handed to the optimiser
     steps: int = 0  # optimiser steps done
     total_steps: int = 0
@@ -161,8 +160,9 @@ def _optimizer(settings: Settings, facts: RunFacts) -> dict[str, Any]:
     o, n, t = settings.optimizer, settings.network, settings.training
     args = ",".join(f"{name}={value}" for name, value in facts.optimizer_args.items())
     warmup = o.lr_warmup_steps
+    kind = facts.optimizer or o.optimizer_type
     return {
-        "optimizer": _OPTIMIZERS.get(o.optimizer_type, o.optimizer_type) + (f"({args})" if args else ""),
+        "optimizer": _OPTIMIZERS.get(kind, kind) + (f"({args})" if args else ""),
         "learning_rate": o.learning_rate,
         # sd-scripts: None is the master rate, 0 is not trained
         "unet_lr": (o.unet_lr or None) if n.train_unet else 0.0,
