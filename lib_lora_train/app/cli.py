@@ -71,7 +71,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _settings(path: Path, changes: list[str]) -> Settings:
-    """The recipe with `FIELD=VALUE` over it; relative paths become absolute, so that the run can be resumed anywhere."""
+    """The recipe with `FIELD=VALUE` over it; paths become absolute, so that the run can be resumed from anywhere."""
     given: dict[str, Any] = {}
     for change in changes:
         name, equals, value = change.partition("=")

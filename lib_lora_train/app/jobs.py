@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +172,11 @@ def _plain(event: Event | None) -> dict[str, Any] | None:
     return None if event is None else msgspec.to_builtins(event)
 
 
-@lru_cache(maxsize=1)
+# "Reload UI" executes the extension's scripts again, while imported packages stay as they are: made at import, the
+# runner is found again there together with the run that is on.
+_ONE = JobRunner()
+
+
 def runner() -> JobRunner:
-    """The process's one. Cached in this module, because "Reload UI" executes the extension's scripts again while
-    imported packages stay: the run that is on is found again there."""
-    return JobRunner()
+    """The process's one."""
+    return _ONE
