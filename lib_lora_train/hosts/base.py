@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Protocol
+from typing import Protocol
 
 from PIL.Image import Image
 
@@ -52,6 +53,7 @@ class Guard:
     check: Callable[[object], str]  # takes the starlette Request; "" allowed, else the reason
     open_to_network: bool = False
     insecure_allowed: bool = False
+    page_token: str = ""  # what our page sends where the page is open but the API is not; see hosts/guard.py
 
 
 class Host(Protocol):
@@ -60,7 +62,7 @@ class Host(Protocol):
     def status(self) -> HostStatus: ...
 
     def lend(self) -> AbstractContextManager[Loan]:
-        """Take the lock, load what is chosen if nothing is loaded, take foreign LoRAs out, borrow. Puts everything back.
+        """Take the lock, load what is chosen if it is not, take foreign LoRAs out, borrow. Puts everything back.
 
         Raises HostError (nothing loaded, quantised weights, inpainting model, ...)."""
 

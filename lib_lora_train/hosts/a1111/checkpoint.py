@@ -1,0 +1,105 @@
+"""The checkpoint the web UI has loaded: which it is, and what must be known beside its tensors to train on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...errors import HostError
+from ...families.loan import Identity
+from ...objectives.schedule import is_zero_terminal, zero_terminal
+
+_PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}
+
+
+def loaded() -> Any | None:
+    """The model as it is in memory now, without waiting for anything; None when there is none to draw with."""
+    from modules import sd_models
+
+    model = sd_models.model_data.sd_model
+    if model is None or not hasattr(model, "sd_checkpoint_info"):
+        return None
+    return None if next(model.model.parameters()).is_meta else model
+
+
+def chosen() -> Any | None:
+    """The host's CheckpointInfo of what its next picture will be drawn with; None when it must still look for it."""
+    from modules import sd_models, shared
+
+    return sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
+
+
+def ready() -> Any:
+    """The chosen checkpoint's model, loaded if it is not: what the host itself does before every picture.
+
+    Needs the host's lock. Raises HostError when the host cannot load it.
+    """
+    from modules import sd_models, shared
+
+    _ = shared.sd_model  # at start another thread is loading without the lock; this waits for it
+    try:
+        sd_models.reload_model_weights()
+    except Exception as error:  # noqa: BLE001 whatever the host stumbles over, this is what the user needs to know
+        raise HostError(
+            f"The web UI could not load its checkpoint: {error}", "Choose another checkpoint, or look at its console."
+        ) from error
+    model = loaded()
+    if model is None:
+        raise HostError("No checkpoint is loaded.", "Choose one at the top of the page and wait until it is loaded.")
+    return model
+
+
+def identity(model: Any) -> Identity:
+    """sha256 only if the host knows it already."""
+    from modules import sd_vae
+
+    vae = Path(sd_vae.loaded_vae_file).name if sd_vae.loaded_vae_file else ""
+    return _identity(model.sd_checkpoint_info, vae)
+
+
+def identity_next(model: Any) -> Identity:
+    """Of what the next picture will be drawn with, which a pending or one-time switch can make another than `model`."""
+    info, now = chosen(), identity(model)
+    return now if info is None else _identity(info, now.vae)
+
+
+def _identity(info: Any, vae: str) -> Identity:
+    return Identity(info.title, str(info.filename), info.sha256 or "", info.hash or "", vae)
+
+
+def tokenizer(model: Any) -> Any:
+    """The Hugging Face tokenizer of the text encoder. Raises HostError when the text encoder is not CLIP."""
+    embedder = getattr(getattr(model, "cond_stage_model", None), "wrapped", None)
+    if not (hasattr(embedder, "tokenizer") and hasattr(embedder, "transformer")):
+        raise HostError("The checkpoint's text encoder is not CLIP.", "Load an ordinary Stable Diffusion checkpoint.")
+    return embedder.tokenizer
+
+
+def prediction(model: Any) -> str:
+    """Raises HostError for one that cannot be trained."""
+    kind = getattr(model, "parameterization", "eps")
+    if kind not in _PREDICTIONS:
+        raise HostError(f"The checkpoint predicts `{kind}`.", "Load one that predicts epsilon or v.")
+    return _PREDICTIONS[kind]
+
+
+def schedule(model: Any) -> tuple[Tensor, bool]:
+    """(alphas_cumprod [T] float32 on the CPU, zero terminal SNR?) as the host draws with.
+
+    From the host's untouched copy: the current one may be rounded to fp16 by a compatibility option.
+    """
+    from modules import shared
+
+    alphas = getattr(model, "alphas_cumprod_original", model.alphas_cumprod).detach().float().cpu()
+    if getattr(shared.opts, "sd_noise_schedule", "Default") == "Zero Terminal SNR":
+        alphas = zero_terminal(alphas)
+    return alphas, is_zero_terminal(alphas)
+
+
+def clip_skip() -> int:
+    """As the host is set, 1 for the last layer."""
+    from modules import shared
+
+    return max(1, int(shared.opts.CLIP_stop_at_last_layers))

@@ -1,0 +1,135 @@
+"""One loan from its first tensor to its last: borrowing, stepping aside for the host, finding the tensors again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from ...errors import CheckpointSwitched, HostError
+from ...families.borrow import borrow, rebind
+from ...families.loan import Identity, Loan
+from ...families.tokenizer import HostTokenizer
+from ..lock import LockHold
+from . import checkpoint, loras, tensors
+
+
+class Lending:
+    """`hold` is the lock, held when `begin` is called. The host's own modules are read, never changed, except that
+    merged LoRAs are taken out of them."""
+
+    def __init__(self, hold: LockHold):
+        self.hold = hold
+        self.loan: Loan | None = None
+        self._addresses: tuple[int, ...] = ()  # of the borrowed tensors; () when the loan's modules have none
+        self._copied = False
+
+    def begin(self) -> Loan:
+        """Raises HostError when what is loaded cannot be trained."""
+        model = checkpoint.ready()
+        source = self._sourced(model)
+        borrowed = borrow(source)
+        alphas, zero_snr = checkpoint.schedule(model)
+        self._addresses = tensors.addresses(source)
+        self.loan = Loan(
+            family=borrowed.family,
+            unet=borrowed.unet,
+            text_encoders=borrowed.text_encoders,
+            tokenizers=[HostTokenizer(checkpoint.tokenizer(model))],
+            vae=borrowed.vae,
+            alphas_cumprod=alphas,
+            prediction=checkpoint.prediction(model),
+            zero_terminal_snr=zero_snr,
+            vae_scale=float(model.scale_factor),
+            clip_skip=checkpoint.clip_skip(),
+            identity=checkpoint.identity(model),
+            device=tensors.device(),
+            notes=self._notes(checkpoint.identity(model)),
+        )
+        return self.loan
+
+    def end(self) -> None:
+        """The modules let go of the host's tensors, so that nobody computes on them without the lock."""
+        self._let_go()
+
+    def step_out(self) -> None:
+        """Free the lock. Nothing happens when a switched checkpoint has freed it already."""
+        if self._copied:
+            self._let_go()
+        self.hold.give()
+
+    def step_in(self) -> None:
+        """Take the lock again; raises CheckpointSwitched, without the lock, when another checkpoint is loaded."""
+        self.hold.take()
+        self._renew()
+
+    @contextmanager
+    def host_at_work(self) -> Iterator[None]:
+        """The host may use its model inside the block; the lock stays held. Raises CheckpointSwitched as `step_in`."""
+        if self._copied:
+            self._let_go()
+        try:
+            yield
+        finally:
+            self._renew()
+
+    def _sourced(self, model: Any) -> Any:
+        loras.take_out(model)
+        tensors.make_room(model)
+        self._copied = tensors.is_elsewhere(model)
+        return tensors.source(model)
+
+    def _notes(self, identity: Identity) -> list[str]:
+        notes = (
+            [f"Pictures are encoded with {identity.vae}, the VAE that the web UI has loaded."] if identity.vae else []
+        )
+        if self._copied:
+            notes.append("The checkpoint is not on the graphics card; a copy of it is put there while training.")
+        return notes
+
+    def _renew(self) -> None:
+        """LoRAs out, and the loan's modules on the tensors as they are now."""
+        try:
+            model = checkpoint.ready()
+            _same(self.loan.identity, checkpoint.identity(model))
+            source = self._sourced(model)
+            if tensors.addresses(source) != self._addresses:
+                rebind(self.loan, source)
+                self._addresses = tensors.addresses(source)
+        except HostError as error:
+            self._let_go()
+            self.hold.give()
+            if isinstance(error, CheckpointSwitched):
+                raise
+            raise CheckpointSwitched(error.message, error.remedy) from error
+
+    def _let_go(self) -> None:
+        if self.loan is None or not self._addresses:
+            return
+        borrowed = set(self._addresses)
+        for module in (self.loan.unet, *self.loan.text_encoders, self.loan.vae):
+            _empty(module, borrowed)
+        self._addresses = ()
+        if self._copied:
+            tensors.free_memory()
+
+
+def _same(began: Identity, now: Identity) -> None:
+    if now.key == began.key:
+        return
+    if now.path == began.path:
+        name = began.vae or "the checkpoint's own"
+        raise CheckpointSwitched("Another VAE is loaded than the one this run began on.", f"Choose {name} to go on.")
+    raise CheckpointSwitched(
+        f"The web UI has loaded {now.title}, but this run began on {began.title}.", f"Choose {began.title} to go on."
+    )
+
+
+def _empty(module: nn.Module, borrowed: set[int]) -> None:
+    """Parameters on borrowed tensors become shapes without data; what else hangs on the module stays."""
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None and parameter.data_ptr() in borrowed:
+                part._parameters[name] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)

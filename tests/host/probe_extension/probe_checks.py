@@ -1,0 +1,156 @@
+"""What tests ask about the inside of a running web UI; each public function is a check (see scripts/probe.py)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from lib_lora_train.hosts import detect
+
+
+def weights() -> dict:
+    """sha256 over every tensor of the loaded checkpoint, and of each of its three parts."""
+    parts = {"unet": "model.", "text_encoder": "cond_stage_model.", "vae": "first_stage_model."}
+    sums = {name: hashlib.sha256() for name in ("all", *parts)}
+    for key, tensor in _model().state_dict().items():
+        raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        for name, digest in sums.items():
+            if name == "all" or key.startswith(parts[name]):
+                digest.update(key.encode() + raw)
+    return {name: digest.hexdigest() for name, digest in sums.items()}
+
+
+def status() -> dict:
+    from dataclasses import asdict
+
+    return asdict(detect.host().status())
+
+
+def lend() -> dict:
+    """What a loan says about itself."""
+    with detect.host().lend() as loan:
+        return {
+            "prediction": loan.prediction,
+            "zero_terminal_snr": loan.zero_terminal_snr,
+            "last_alpha": float(loan.alphas_cumprod[-1]),
+            "vae_scale": loan.vae_scale,
+            "clip_skip": loan.clip_skip,
+            "title": loan.identity.title,
+            "path": loan.identity.path,
+            "sha256": loan.identity.sha256,
+            "vae": loan.identity.vae,
+            "family": loan.family.name,
+            "dtype": str(loan.weights_dtype),
+            "notes": loan.notes,
+            "foreign_storages": _foreign(loan),
+            "tensors": [len(list(module.parameters())) for module in (loan.unet, *loan.text_encoders, loan.vae)],
+        }
+
+
+def lend_error() -> dict:
+    """The refusal to lend, and whether the lock is free after it."""
+    from modules import call_queue
+
+    try:
+        with detect.host().lend():
+            return {"error": "", "free": False}
+    except Exception as error:  # noqa: BLE001 its kind is the answer
+        return {"error": str(error), "kind": type(error).__name__, "free": not call_queue.queue_lock._lock.locked()}
+
+
+def same_outputs(clip_skip: int = 1) -> dict:
+    """Largest differences between the host's own modules and the borrowed ones, relative to the largest output."""
+    draw = torch.Generator().manual_seed(1)
+    with detect.host().lend() as loan, torch.no_grad(), _clip_skip(clip_skip):
+        model, dtype = _model(), loan.weights_dtype
+        unet, vae = model.model.diffusion_model, model.first_stage_model
+        context = loan.family.encode_text(loan, ["a red circle, on blue"], 75, clip_skip, dtype).context
+        theirs = _encoded(model, "a red circle, on blue")
+        noisy = torch.randn((2, 4, 16, 16), generator=draw).to(dtype)
+        times = torch.tensor([7, 700])
+        both = context.expand(2, -1, -1)
+        latents = torch.randn((1, 4, 8, 8), generator=draw).to(_dtype(vae))
+        pixels = torch.rand((1, 3, 64, 64), generator=draw).to(_dtype(vae)) * 2 - 1
+        return {
+            "text_encoder": _apart(theirs, context),
+            "unet": _apart(unet(noisy, times, both), loan.unet(noisy, times, both, return_dict=False)[0]),
+            "vae_decoder": _apart(vae.decode(latents), loan.vae.decode(latents, return_dict=False)[0]),
+            "vae_encoder": _apart(
+                vae.encode(pixels).parameters, loan.vae.encode(pixels, return_dict=False)[0].parameters
+            ),
+        }
+
+
+def train_a_little(fail_in: str = "") -> dict:
+    """Forward and backward through all parts, then perhaps an exception; the loan must not touch a weight."""
+    try:
+        with detect.host().lend() as loan:
+            if fail_in == "borrow":
+                raise RuntimeError("injected")
+            pixels = torch.zeros((1, 3, 64, 64)).to(loan.vae.dtype)
+            latents = loan.vae.encode(pixels, return_dict=False)[0].mode().float() * loan.vae_scale
+            if fail_in == "vae":
+                raise RuntimeError("injected")
+            extra = torch.zeros_like(latents, requires_grad=True)
+            conditioning = loan.family.encode_text(loan, ["a house"], 75, 1)
+            output = loan.family.predict(loan, latents + extra, torch.tensor([500]), conditioning, None)
+            if fail_in == "forward":
+                raise RuntimeError("injected")
+            output.square().mean().backward()
+            if fail_in == "backward":
+                raise RuntimeError("injected")
+            return {"gradient": float(extra.grad.norm())}
+    except RuntimeError as error:
+        return {"error": str(error)}
+
+
+def read_merged() -> dict:
+    """Names of the LoRAs that are merged into the weights now."""
+    names = {name for module in _model().modules() for name in getattr(module, "network_current_names", ())}
+    return {"merged": sorted(str(name[0]) for name in names)}
+
+
+def _model():
+    from modules import shared
+
+    return shared.sd_model  # waits for a load that is under way
+
+
+def _foreign(loan) -> int:
+    """How many borrowed tensors do not lie in a storage of the host's."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in _model().parameters()}
+    modules = (loan.unet, *loan.text_encoders, loan.vae)
+    return sum(p.untyped_storage().data_ptr() not in own for module in modules for p in module.parameters())
+
+
+def _encoded(model, text: str) -> torch.Tensor:
+    """[1, 77, C] from the host's text encoder."""
+    from modules import devices
+
+    embedder = model.cond_stage_model
+    chunks, _ = embedder.tokenize_line(text)
+    return embedder.encode_with_transformers(torch.tensor([chunks[0].tokens]).to(devices.device))
+
+
+@contextmanager
+def _clip_skip(value: int) -> Iterator[None]:
+    from modules import shared
+
+    before = shared.opts.CLIP_stop_at_last_layers
+    shared.opts.data["CLIP_stop_at_last_layers"] = value
+    try:
+        yield
+    finally:
+        shared.opts.data["CLIP_stop_at_last_layers"] = before
+
+
+def _dtype(module) -> torch.dtype:
+    return next(module.parameters()).dtype
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    one, other = one.float(), other.float()
+    return float((one - other).abs().max() / one.abs().max())
