@@ -1,0 +1,79 @@
+// "Train again": a button on every LoRA card, and the panel that says what came with the file.
+var trainLora = window.trainLora || {};
+
+(function (tl) {
+  'use strict';
+
+  const SOURCES = {
+    ours: 'Its recipe is complete.',
+    other: 'Its recipe comes from another trainer; what could be carried over is set.',
+    none: 'The file says nothing about its training; the recipe is the default.',
+  };
+  let drawPanel = () => {};
+
+  /** Open the tab with the recipe of the LoRA `name`, as its card is called. */
+  async function open(name) {
+    tl.host.switchTo('tab_train_lora');
+    tl.tab.select('recipe');
+    try {
+      const answer = await tl.api.get('lora', { name });
+      const keep = ['train_data_dir'].filter((field) => !(answer.settings || {})[field]);
+      tl.recipe.replace({ output_name: name, ...answer.settings, network_weights: '' }, keep);
+      drawPanel({ name, ...answer });
+    } catch (error) {
+      drawPanel({ name, error });
+    }
+  }
+
+  function choice(label, value, weights) {
+    const { el } = tl.dom;
+    const input = el('input', {
+      type: 'radio', name: 'train_lora_from', checked: !value, on: { change: () => tl.recipe.set('network_weights', value ? weights : '') },
+    });
+    return el('label', { class: 'tl-choice' }, input, ' ' + label);
+  }
+
+  function contents(found) {
+    const { el, note, button } = tl.dom;
+    const close = button('Close', () => drawPanel(null));
+    if (found.error) return note('bad', found.error.message, found.error.remedy, ' ', close);
+    const lost = found.not_carried || [];
+    return el('div', { class: 'tl-note tl-ok' },
+      el('p', {}, 'Train ', el('b', {}, found.name), ' again. ', SOURCES[found.source] || ''),
+      el('div', { class: 'tl-row', role: 'radiogroup', 'aria-label': 'Where to start from' },
+        choice('from scratch', '', ''), choice('continue from its weights', 'weights', found.file || found.name), close),
+      lost.length ? el('details', {}, el('summary', {}, `${tl.fmt.plural(lost.length, 'setting')} not carried over`),
+        el('p', {}, lost.map((one) => (typeof one === 'string' ? one : `${one.name}: ${one.value}`)).join(', '))) : null);
+  }
+
+  function panel() {
+    const { el, fill } = tl.dom;
+    const place = el('div', { id: 'train_lora_again', 'aria-live': 'polite' });
+    drawPanel = (found) => fill(place, found && [found.name, found.source, found.not_carried, found.error && found.error.message, Date.now()],
+      () => found && contents(found));
+    return place;
+  }
+
+  function cardButton(name) {
+    const { el } = tl.dom;
+    const act = (event) => {
+      event.preventDefault();
+      event.stopPropagation(); // the card itself would put the LoRA into the prompt
+      open(name);
+    };
+    return el('div', {
+      class: 'train-lora-again card-button', role: 'button', tabindex: 0, title: 'Train again', 'aria-label': `Train ${name} again`,
+      on: { click: act, keydown: (event) => (event.key === 'Enter' || event.key === ' ') && act(event) },
+    });
+  }
+
+  /** Give every LoRA card that lacks it the button; called after each change of the page. */
+  function decorate() {
+    for (const card of tl.host.page().querySelectorAll('[id$="_lora_cards"] .card[data-name]')) {
+      const place = card.querySelector('.button-row');
+      if (place && !place.querySelector('.train-lora-again')) place.prepend(cardButton(card.dataset.name));
+    }
+  }
+
+  tl.again = { panel, open, decorate };
+})(trainLora);

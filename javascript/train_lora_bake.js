@@ -1,0 +1,109 @@
+// Sub-tab Bake: the curve, rates and memory, rows of samples by step, what the run said.
+var trainLora = window.trainLora || {};
+
+(function (tl) {
+  'use strict';
+
+  /** Rows by step (newest first), columns by prompt. */
+  function sampleTable(run) {
+    const { el } = tl.dom;
+    const columns = [...new Map(run.samples.map((one) => [one.index, one.prompt])).entries()].sort((a, b) => a[0] - b[0]);
+    const steps = [...new Set(run.samples.map((one) => one.step))].sort((a, b) => b - a);
+    const at = new Map(run.samples.map((one) => [`${one.step}/${one.index}`, one]));
+    const src = (one) => tl.api.url(`runs/${encodeURIComponent(run.id)}/file`, { path: one.path, t: Math.round(one.t || 0) });
+    const items = steps.flatMap((step) => columns.map(([index]) => at.get(`${step}/${index}`)).filter(Boolean));
+    const shown = items.map((one) => ({ src: src(one), caption: one.prompt, detail: `step ${one.step}, seed ${one.seed}` }));
+    const cell = (step, index) => {
+      const one = at.get(`${step}/${index}`);
+      if (!one) return el('td', {});
+      return el('td', {}, el('button', { type: 'button', class: 'tl-shot', on: { click: () => tl.parts.viewer(shown, items.indexOf(one)) } },
+        el('img', { src: src(one), loading: 'lazy', alt: `${one.prompt}, step ${step}` })));
+    };
+    return el('table', { class: 'tl-samples' },
+      el('thead', {}, el('tr', {}, el('th', {}, 'Step'), columns.map(([, prompt]) => el('th', { scope: 'col', title: prompt }, prompt || 'no prompt')))),
+      el('tbody', {}, steps.map((step) => el('tr', {}, el('th', { scope: 'row' }, step ? tl.fmt.whole(step) : 'before'), columns.map(([index]) => cell(step, index))))));
+  }
+
+  function facts(run) {
+    const { progress } = run;
+    if (!progress) return [];
+    const rates = Object.entries(progress.lr || {}).map(([name, rate]) => `rate ${name.replace(/_/g, ' ')} ${tl.fmt.number(rate)}`);
+    return [...rates, progress.memory_gb > 0 ? `memory ${progress.memory_gb.toFixed(1)} GB` : '', tl.fmt.speed(progress.it_per_s),
+      progress.skipped ? `${tl.fmt.plural(progress.skipped, 'step')} skipped (loss not finite)` : ''].filter(Boolean);
+  }
+
+  function logLines(run) {
+    const { el } = tl.dom;
+    return [...run.log].reverse().map((line) => el('li', { class: `tl-log-${line.kind}` },
+      el('time', {}, line.t ? new Date(line.t * 1000).toLocaleTimeString() : ''), ' ', line.message,
+      line.remedy ? el('span', { class: 'tl-remedy' }, ' ' + line.remedy) : null));
+  }
+
+  function empty() {
+    const { el, link } = tl.dom;
+    return el('p', { class: 'tl-empty' }, 'Nothing bakes yet. ', link('Choose pictures', () => tl.tab.select('pictures')), ', then ',
+      link('a recipe', () => tl.tab.select('recipe')), '.');
+  }
+
+  function usable(run) {
+    const { el } = tl.dom;
+    if (!run.published || run.outcome) return null;
+    return el('p', { class: 'tl-dim' }, 'You can generate in txt2img meanwhile; ', el('b', {}, `<lora:${run.published.name}:1>`),
+      ` is the snapshot of step ${tl.fmt.whole(run.published.step)}.`);
+  }
+
+  /** What goes on before the first step: reading, encoding. */
+  function stage() {
+    const { el, text, show } = tl.dom;
+    const track = tl.parts.track('Preparation');
+    const words = el('span', {});
+    const node = el('div', { class: 'tl-row', hidden: true }, words, track.node);
+    return {
+      node,
+      draw(run) {
+        const now = tl.run.standing(run);
+        const active = !run.outcome && !run.progress;
+        show(node, active);
+        if (!active) return;
+        text(words, now.text + (now.total ? ` ${tl.fmt.whole(now.done)} of ${tl.fmt.whole(now.total)}` : ''));
+        track.set(now.done, now.total, now.text);
+      },
+    };
+  }
+
+  function panel() {
+    const { el, fill, show, text } = tl.dom;
+    const title = el('h3', {});
+    const preparing = stage();
+    const chart = tl.chart.chart();
+    const numbers = el('p', { class: 'tl-head', id: 'train_lora_numbers' });
+    const meanwhile = el('div', {});
+    const samples = el('div', { class: 'tl-scroll', id: 'train_lora_samples' });
+    const log = el('ul', { class: 'tl-log', id: 'train_lora_log' });
+    const nothing = el('div', {}, empty());
+    const body = el('div', { hidden: true }, title, preparing.node, meanwhile,
+      el('div', { class: 'tl-cols tl-even' },
+        el('div', {}, el('div', { class: 'tl-panel' }, chart.node, numbers), el('div', { class: 'tl-panel' }, el('h3', {}, 'Log'), log)),
+        el('div', { class: 'tl-panel' }, el('h3', {}, 'Samples'), samples)));
+
+    function draw() {
+      const run = tl.current;
+      show(nothing, !run);
+      show(body, run);
+      if (!run || !tl.tab.showing('bake')) return;
+      text(title, run.name || run.id);
+      preparing.draw(run);
+      chart.set(run.points, run.progress ? run.progress.total_steps : 0);
+      fill(numbers, facts(run), (list) => list.map((one) => el('span', {}, one)));
+      fill(meanwhile, [run.published, run.outcome], () => usable(run));
+      fill(samples, [run.id, run.samples], () => (run.samples.length ? sampleTable(run)
+        : el('p', { class: 'tl-dim' }, 'Samples appear here while it bakes, the same seeds in every row. “Sample now” draws one.')));
+      fill(log, run.log, () => logLines(run));
+    }
+    tl.on('run', draw);
+    tl.on('tab', draw);
+    return el('section', {}, nothing, body);
+  }
+
+  tl.bake = { panel };
+})(trainLora);

@@ -1,0 +1,102 @@
+// Asks the server how things stand: once a second while a run is watched, every few seconds otherwise, slower without a network.
+var trainLora = window.trainLora || {};
+
+(function (tl) {
+  'use strict';
+
+  const WATCHED = 1000, IDLE = 4000, UNSEEN = 10000, SLOWEST = 30000;
+  const CHUNK = 500; // an answer this long may not be the last one
+
+  tl.status = null; // last answer of `status`
+  tl.current = null; // the run shown: the one that is on, else the last one
+  let timer = 0, asking = false, failures = 0, lastAsked = 0;
+
+  const seen = () => !document.hidden && tl.tab && tl.tab.visible();
+
+  function pause() {
+    if (failures) return Math.min(SLOWEST, WATCHED * 2 ** failures);
+    if (!seen()) return UNSEEN;
+    return tl.status && tl.status.job ? WATCHED : IDLE;
+  }
+
+  function plan(ms) {
+    clearTimeout(timer);
+    timer = setTimeout(tick, ms);
+  }
+
+  /** Read the run's new events. True when there were any. */
+  async function follow(run) {
+    let any = false;
+    for (let round = 0; round < 100; round += 1) {
+      const answer = await tl.api.get('events', { run: run.id, after: run.after });
+      for (const event of answer.events) tl.run.apply(run, event);
+      any = any || answer.events.length > 0;
+      const advanced = answer.next !== run.after;
+      run.after = answer.next;
+      if (answer.events.length < CHUNK || !advanced) break;
+    }
+    return any;
+  }
+
+  /** Show a run: the one that is on, or a finished one from the list. */
+  async function watch(id, name) {
+    if (!tl.current || tl.current.id !== id) {
+      tl.current = tl.run.create(id, name);
+      tl.store.set('run', id);
+      tl.emit('run', tl.current);
+    }
+    if (await follow(tl.current)) tl.emit('run', tl.current);
+  }
+
+  async function refresh() {
+    const before = tl.status;
+    tl.status = await tl.api.get('status');
+    const job = tl.status.job;
+    const was = before && before.job ? before.job.id : '';
+    tl.emit('status', tl.status);
+    if (job && (seen() || job.id !== was)) await watch(job.id, job.name);
+    if (was && (!job || job.id !== was)) {
+      if (tl.current && tl.current.id === was) await watch(was);
+      tl.emit('ended', was);
+    }
+  }
+
+  async function tick() {
+    if (asking) return;
+    asking = true;
+    lastAsked = Date.now();
+    try {
+      await refresh();
+      if (failures) tl.emit('network', null);
+      failures = 0;
+    } catch (error) {
+      failures += 1;
+      tl.emit('network', error);
+    }
+    asking = false;
+    plan(pause());
+  }
+
+  /** Ask soon, but never more than once a second. */
+  function poke() {
+    if (!asking) plan(Math.max(0, lastAsked + WATCHED - Date.now()));
+  }
+
+  /** Begin; a run that was shown before the page was loaded is found again. */
+  async function start() {
+    document.addEventListener('visibilitychange', poke);
+    window.addEventListener('online', poke);
+    await tick();
+    const last = tl.store.get('run', '');
+    if (tl.current || !last) return;
+    try {
+      await watch(last);
+    } catch (error) {
+      tl.current = null; // its folder is gone
+      tl.store.set('run', '');
+      tl.emit('run', null);
+    }
+  }
+
+  tl.live = { start, poke, watch };
+})(trainLora);

@@ -1,0 +1,49 @@
+"""The tab's frame: one element that the page's scripts (`javascript/`) fill, and what stands there when they cannot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from . import gradio_compat
+
+TITLE, NAME = "Train LoRA", "train_lora"
+_WAITING = "Starting… If this stays, the page's scripts did not load: reload the page."
+
+
+def frame(settings: Mapping[str, Any] | None = None, key: str = "") -> gr.HTML:
+    """The element, for the current `gr.Blocks`.
+
+    `settings`: a recipe by field name that a browser seeing this page for the first time begins with. `key` keeps
+    apart what the browser remembers of pages that share an address.
+    """
+    return gradio_compat.html(root(_WAITING, settings, key), f"{NAME}_frame")
+
+
+def root(text: str, settings: Mapping[str, Any] | None = None, key: str = "") -> str:
+    """Markup of the root element; everything given is escaped."""
+    given = f' data-settings="{escape(json.dumps(dict(settings)), quote=True)}"' if settings else ""
+    return f'<div id="train-lora-root" data-key="{escape(key, quote=True)}"{given}>{escape(text)}</div>'
+
+
+def on_ui_tabs() -> list[tuple[gr.Blocks, str, str]]:
+    """What the web UI asks for: the tab, its title, its element id."""
+    with gradio_compat.blocks() as page:
+        frame()
+    return [(page, TITLE, NAME)]
+
+
+def apology(problem: str, remedy: str, detail: str = "") -> list[tuple[gr.Blocks, str, str]]:
+    """The tab when the program cannot be loaded: what is wrong and what to do, in place of a traceback.
+
+    Its element has another id, so that the scripts leave it alone.
+    """
+    more = f"<details><summary>Details</summary><pre>{escape(detail)}</pre></details>" if detail else ""
+    text = f'<div class="train-lora-apology"><h3>{escape(problem)}</h3><p>{escape(remedy)}</p>{more}</div>'
+    with gradio_compat.blocks() as page:
+        gradio_compat.html(text, f"{NAME}_apology")
+    return [(page, TITLE, NAME)]

@@ -1,0 +1,48 @@
+"""Registers tab, routes and unload with the web UI; everything else is in `lib_lora_train`.
+
+Runs again in the same process at every "Reload UI"; the job runner is found again by its module.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from modules import script_callbacks
+
+from lib_lora_train.ui import tab
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _missing() -> list[str]:
+    """Requirements that install.py could not add."""
+    spec = importlib.util.spec_from_file_location("train_lora_install", ROOT / "install.py")
+    install = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(install)
+    return install.missing(install.requirements(ROOT / "pyproject.toml"))
+
+
+def _register() -> None:
+    # Now, not when they are needed: this folder is on sys.path only while the scripts load.
+    from lib_lora_train.app.routes import add_routes
+    from lib_lora_train.hosts.detect import host
+
+    script_callbacks.on_ui_tabs(tab.on_ui_tabs)
+    script_callbacks.on_app_started(lambda _page, app: add_routes(app, host()))
+
+
+def _apologise(problem: str, detail: str = "") -> None:
+    remedy = "Restart the web UI with a network connection; what is missing is installed then. Nothing else is changed."
+    print(f"Train LoRA: {problem} {remedy}")
+    script_callbacks.on_ui_tabs(lambda: tab.apology(problem, remedy, detail))
+
+
+absent = _missing()
+if absent:
+    _apologise(f"Train LoRA lacks: {', '.join(absent)}.")
+else:
+    try:
+        _register()
+    except (ImportError, AttributeError, RuntimeError) as error:  # what libraries raise that do not fit each other
+        _apologise(f"Train LoRA cannot be loaded: {error}.", repr(error))
