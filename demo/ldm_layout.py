@@ -1,4 +1,4 @@
-"""Names and shapes of every tensor of a small SD1 checkpoint as LDM code builds it; sizes are arguments."""
+"""Names and shapes of every tensor of an SD1 checkpoint as LDM code builds it, for any sizes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ Entry = tuple[str, tuple[int, ...]]
 class Sizes:
     channels: int = 32  # of the U-Net's first level
     multipliers: tuple[int, ...] = (1, 2)
+    attended: int = 2  # first levels that have attention
     blocks: int = 1  # ResNet blocks per level of the U-Net
     heads: int = 4  # of U-Net and text encoder
     context: int = 32
     text_layers: int = 3
     vae_channels: int = 32
-    vae_levels: int = 4
+    vae_multipliers: tuple[int, ...] = (1, 1, 1, 1)
+    vae_blocks: int = 1
     vocabulary: int = 49408
+
+
+SD15 = Sizes(320, (1, 2, 4, 4), 3, 2, 8, 768, 12, 128, (1, 2, 4, 4), 2)
 
 
 def checkpoint(sizes: Sizes) -> dict[str, tuple[int, ...]]:
@@ -45,14 +50,14 @@ def _unet(s: Sizes) -> Iterator[Entry]:
     width, number, skips = s.channels, 1, [s.channels]
     for level, factor in enumerate(s.multipliers):
         for _ in range(s.blocks):
-            yield from _block(f"input_blocks.{number}", width, factor * s.channels, s)
+            yield from _block(f"input_blocks.{number}", width, factor * s.channels, s, level < s.attended)
             width, number = factor * s.channels, number + 1
             skips.append(width)
         if level < len(s.multipliers) - 1:
             yield from _layer(f"input_blocks.{number}.0.op", width, width, 3, 3)
             skips.append(width)
             number += 1
-    yield from _block("middle_block", width, width, s)
+    yield from _block("middle_block", width, width, s, True)
     yield from _resnet("middle_block.2", width, width, time)
     yield from _up(s, width, skips)
     yield from _layer("out.0", s.channels)
@@ -63,16 +68,18 @@ def _up(s: Sizes, width: int, skips: list[int]) -> Iterator[Entry]:
     number = 0
     for level, factor in reversed(list(enumerate(s.multipliers))):
         for index in range(s.blocks + 1):
-            yield from _block(f"output_blocks.{number}", width + skips.pop(), factor * s.channels, s)
+            attended = level < s.attended
+            yield from _block(f"output_blocks.{number}", width + skips.pop(), factor * s.channels, s, attended)
             width = factor * s.channels
             if level and index == s.blocks:
-                yield from _layer(f"output_blocks.{number}.2.conv", width, width, 3, 3)
+                yield from _layer(f"output_blocks.{number}.{1 + attended}.conv", width, width, 3, 3)
             number += 1
 
 
-def _block(name: str, old: int, new: int, s: Sizes) -> Iterator[Entry]:
+def _block(name: str, old: int, new: int, s: Sizes, attended: bool) -> Iterator[Entry]:
     yield from _resnet(f"{name}.0", old, new, 4 * s.channels)
-    yield from _attention(f"{name}.1", new, s.context)
+    if attended:
+        yield from _attention(f"{name}.1", new, s.context)
 
 
 def _resnet(name: str, old: int, new: int, time: int) -> Iterator[Entry]:
@@ -102,36 +109,45 @@ def _attention(name: str, width: int, context: int) -> Iterator[Entry]:
 
 
 def _vae(s: Sizes) -> Iterator[Entry]:
-    width, last = s.vae_channels, s.vae_levels - 1
-    for half, inputs, outputs in (("encoder", 3, 8), ("decoder", 4, 3)):
-        yield from _layer(f"{half}.conv_in", width, inputs, 3, 3)
-        yield from _vae_middle(f"{half}.mid", width)
-        yield from _layer(f"{half}.norm_out", width)
-        yield from _layer(f"{half}.conv_out", outputs, width, 3, 3)
-    for level in range(s.vae_levels):
-        yield from _vae_resnet(f"encoder.down.{level}.block.0", width)
-        for index in range(2):
-            yield from _vae_resnet(f"decoder.up.{level}.block.{index}", width)
-        if level < last:
+    widths = [factor * s.vae_channels for factor in s.vae_multipliers]
+    yield from _layer("encoder.conv_in", widths[0], 3, 3, 3)
+    width = widths[0]
+    for level, new in enumerate(widths):
+        for index in range(s.vae_blocks):
+            yield from _vae_resnet(f"encoder.down.{level}.block.{index}", width, new)
+            width = new
+        if level < len(widths) - 1:
             yield from _layer(f"encoder.down.{level}.downsample.conv", width, width, 3, 3)
-        if level > 0:
+    yield from _vae_ends("encoder", width, width, 8)
+    yield from _layer("decoder.conv_in", width, 4, 3, 3)
+    for level, new in reversed(list(enumerate(widths))):
+        for index in range(s.vae_blocks + 1):
+            yield from _vae_resnet(f"decoder.up.{level}.block.{index}", width, new)
+            width = new
+        if level:
             yield from _layer(f"decoder.up.{level}.upsample.conv", width, width, 3, 3)
+    yield from _vae_ends("decoder", widths[-1], width, 3)
     yield from _layer("quant_conv", 8, 8, 1, 1)
     yield from _layer("post_quant_conv", 4, 4, 1, 1)
 
 
-def _vae_middle(name: str, width: int) -> Iterator[Entry]:
-    yield from _vae_resnet(f"{name}.block_1", width)
-    yield from _layer(f"{name}.attn_1.norm", width)
+def _vae_ends(name: str, middle: int, last: int, outputs: int) -> Iterator[Entry]:
+    yield from _vae_resnet(f"{name}.mid.block_1", middle, middle)
+    yield from _layer(f"{name}.mid.attn_1.norm", middle)
     for part in ("q", "k", "v", "proj_out"):
-        yield from _layer(f"{name}.attn_1.{part}", width, width, 1, 1)
-    yield from _vae_resnet(f"{name}.block_2", width)
+        yield from _layer(f"{name}.mid.attn_1.{part}", middle, middle, 1, 1)
+    yield from _vae_resnet(f"{name}.mid.block_2", middle, middle)
+    yield from _layer(f"{name}.norm_out", last)
+    yield from _layer(f"{name}.conv_out", outputs, last, 3, 3)
 
 
-def _vae_resnet(name: str, width: int) -> Iterator[Entry]:
-    for number in "12":
-        yield from _layer(f"{name}.norm{number}", width)
-        yield from _layer(f"{name}.conv{number}", width, width, 3, 3)
+def _vae_resnet(name: str, old: int, new: int) -> Iterator[Entry]:
+    yield from _layer(f"{name}.norm1", old)
+    yield from _layer(f"{name}.conv1", new, old, 3, 3)
+    yield from _layer(f"{name}.norm2", new)
+    yield from _layer(f"{name}.conv2", new, new, 3, 3)
+    if old != new:
+        yield from _layer(f"{name}.nin_shortcut", new, old, 1, 1)
 
 
 def _text(s: Sizes) -> Iterator[Entry]:

@@ -42,12 +42,13 @@ def make(
         parameterization="v" if v_prediction else "eps",
         channels=sizes.channels,
         multipliers=list(sizes.multipliers),
-        attended=[2**level for level in range(len(sizes.multipliers))],
+        attended=[2**level for level in range(sizes.attended)],
         blocks=sizes.blocks,
         heads=sizes.heads,
         context=sizes.context,
         vae_channels=sizes.vae_channels,
-        vae_multipliers=[1] * sizes.vae_levels,
+        vae_multipliers=list(sizes.vae_multipliers),
+        vae_blocks=sizes.vae_blocks,
         clip=json.dumps(str((folder / f"{name}-clip").resolve())),
     )
     path.with_suffix(".yaml").write_text(yaml, encoding="utf-8")
@@ -127,7 +128,7 @@ use_spatial_transformer: true, transformer_depth: 1, context_dim: {context}, use
       params:
         embed_dim: 4
         ddconfig: {{double_z: true, z_channels: 4, resolution: 128, in_channels: 3, out_ch: 3, ch: {vae_channels}, \
-ch_mult: {vae_multipliers}, num_res_blocks: 1, attn_resolutions: [], dropout: 0.0}}
+ch_mult: {vae_multipliers}, num_res_blocks: {vae_blocks}, attn_resolutions: [], dropout: 0.0}}
         lossconfig: {{target: torch.nn.Identity}}
     cond_stage_config:
       target: ldm.modules.encoders.modules.FrozenCLIPEmbedder
