@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 
@@ -55,7 +55,7 @@ def describe(
     )
 
 
-def folder_name(folder: Path) -> str:
+def folder_name(folder: PurePath) -> str:
     """Base name of a picture folder; a user's home folder itself would give the user's name, so it is hidden."""
     home = Path.home().name.casefold()
     return "pictures" if folder.name.casefold() in ("", home) else folder.name

@@ -81,14 +81,14 @@ def read_header(path: Path) -> Header:
         entries = _raw_entries(file, path)
         size = file.tell()
         length = path.stat().st_size - size
-    metadata = entries.pop("__metadata__", None)
     try:
+        metadata = _texts(entries.pop("__metadata__", None))
         tensors = {name: _tensor_info(entry) for name, entry in entries.items()}
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, "its list of tensors is damaged") from error
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _damaged(path, "its header is damaged") from error
     if any(info.end > length for info in tensors.values()):
         raise _damaged(path, "it is cut off")
-    return Header(_texts(metadata), tensors, size)
+    return Header(metadata, tensors, size)
 
 
 def read_metadata(path: Path) -> dict[str, str]:

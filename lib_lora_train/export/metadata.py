@@ -15,7 +15,7 @@ from ..families.loan import Identity
 from ..settings.from_metadata import FOLDERS_KEY, PATH_FIELDS, RECIPE_KEY
 from ..settings.load import RECIPE_VERSION, to_mapping
 from ..settings.schema import Settings, size_of
-from .dataset import DataFacts
+from .dataset import DataFacts, folder_name
 
 
 @dataclass(frozen=True)
@@ -228,8 +228,9 @@ def _modelspec(settings: Settings, facts: RunFacts) -> dict[str, str]:
 def _recipe(settings: Settings) -> dict[str, str]:
     """Our recipe whole but for the paths, of which only the base names stay, to remind whoever trains it again."""
     flat = to_mapping(settings)
-    names = {name: _base_name(flat.pop(name)) for name in PATH_FIELDS}
+    paths = {name: flat.pop(name) for name in PATH_FIELDS}
+    names = {name: folder_name(PureWindowsPath(path)) for name, path in paths.items() if path.strip()}
     return {
         RECIPE_KEY: json.dumps({"recipe_version": RECIPE_VERSION, **flat}, ensure_ascii=False),
-        FOLDERS_KEY: json.dumps({name: value for name, value in names.items() if value}, ensure_ascii=False),
+        FOLDERS_KEY: json.dumps(names, ensure_ascii=False),
     }
