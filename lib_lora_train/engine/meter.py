@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+Part, Result = TypeVar("Part"), TypeVar("Result")
 
 LOSS_MEMORY = 0.98  # share that the loss of the steps before keeps; about the last fifty count
 SPEED_MEMORY = 0.9
@@ -53,12 +56,25 @@ class Meter:
         finally:
             self._spent += self.clock() - start
 
-    def step_done(self) -> None:
-        """The first step of a process holds one-off costs and only counts until there is a second."""
+    def timing(self, parts: Generator[Part, None, Result]) -> Generator[Part, None, Result]:
+        """Passes `parts` on; only what happens inside them counts."""
+        while True:
+            with self.timed():
+                try:
+                    part = next(parts)
+                except StopIteration as end:
+                    return end.value
+            yield part
+
+    def step_done(self, loss: float) -> None:
+        """A skipped step's loss does not count. The first step of a process has one-off costs in it, so its seconds
+        only count until there is a second one."""
         if not self._warm and self._seconds.weight:
             self._seconds, self._warm = Smooth(SPEED_MEMORY), True
         self._seconds.add(self._spent)
         self._spent = 0.0
+        if math.isfinite(loss):
+            self.loss.add(loss)
 
     @property
     def seconds_per_step(self) -> float:

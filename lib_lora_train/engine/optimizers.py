@@ -82,11 +82,24 @@ class Built:
     groups: list[Group]
     notes: list[str]
 
-    def set_rates(self, factor: float) -> dict[str, float]:
-        """Every group's own rate times `factor`, by group name."""
+    def set_rates(self, factor: float) -> None:
+        """Every group's own rate times `factor`."""
         for group, values in zip(self.groups, self.optimizer.param_groups, strict=True):
             values["lr"] = group.rate * factor
-        return {group.name: group.rate * factor for group in self.groups}
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The rates in force by group name; with adaptive optimisers times the step size they found (`d`)."""
+        pairs = zip(self.groups, self.optimizer.param_groups, strict=True)
+        return {group.name: float(values["lr"] * values.get("d", 1.0)) for group, values in pairs}
+
+
+    @property
+    def described(self) -> str:
+        """As sd-scripts writes it to `ss_optimizer`."""
+        cls = type(self.optimizer)
+        args = ",".join(f"{name}={value}" for name, value in self.args.items())
+        return f"{cls.__module__}.{cls.__qualname__}" + (f"({args})" if args else "")
 
 
 def build(settings: OptimizerSettings, parts: Mapping[str, Sequence[nn.Parameter]], device: torch.device) -> Built:

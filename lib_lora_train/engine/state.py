@@ -68,6 +68,12 @@ def exists(folder: Path) -> bool:
     return bool(_files(folder))
 
 
+def clear(folder: Path) -> None:
+    """After the end of a run nothing is left to resume."""
+    for path in _files(folder):
+        path.unlink(missing_ok=True)
+
+
 def _files(folder: Path) -> list[Path]:
     """Newest first."""
     return sorted(folder.glob("state-*.safetensors"), reverse=True)

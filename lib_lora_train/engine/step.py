@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ..data.types import Batch
 from ..errors import NotFinite
+from ..events import Phase
 from ..families.loan import Conditioning, Loan
 from ..objectives.draws import draw
 from ..objectives.objective import Objective
@@ -18,6 +20,7 @@ from .optimizers import Built
 from .precision import LossScaler
 
 PATIENCE = 3  # non-finite steps in a row that end the run
+BREATH_S = 1.0  # a step of several batches lets others through about as often
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Stepper:
     scaler: LossScaler = field(default_factory=LossScaler)
     skipped: int = 0  # steps without effect so far
     in_a_row: int = 0
+    torn: bool = False  # inside an update: parameters and optimiser do not belong together
 
     def losses(self, batch: Batch) -> Tensor:
         """Loss of each sample [B], float32, weighted; differentiable. The draws are the samples' own."""
@@ -45,9 +49,9 @@ class Stepper:
         )
         return self.objective.losses(predicted, target, draws.timesteps) * batch.loss_weights.to(device)
 
-    def step(self, group: Sequence[Batch], rate_factor: float) -> Generator[int, None, float]:
+    def step(self, group: Sequence[Batch], rate_factor: float) -> Generator[Phase, None, float]:
         """Moves the parameters by the gradient of the mean loss over all samples of `group` and returns that loss, so
-        that two batches of two weigh as one of four. Yields the number of batches done after each but the last.
+        that two batches of two weigh as one of four. Yields between batches when that takes long.
 
         A step whose loss or gradient is not finite is skipped and counted; in float16 an overflow of the gradient is
         tried again with a smaller scale first. Raises NotFinite after three skipped steps in a row.
@@ -65,17 +69,18 @@ class Stepper:
             self.clear()
             return loss
 
-    def _accumulate(self, group: Sequence[Batch]) -> Generator[int, None, Tensor]:
+    def _accumulate(self, group: Sequence[Batch]) -> Generator[Phase, None, Tensor]:
         """Gradients (times the loss scale) of the mean over all samples; that mean."""
         samples = sum(len(batch.keys) for batch in group)
         self.clear()
-        total = torch.zeros((), device=self.loan.device)
+        total, breathed = torch.zeros((), device=self.loan.device), time.monotonic()
         for done, batch in enumerate(group, 1):
             loss = self.losses(batch).sum() / samples
             (loss * self.scaler.scale).backward()
             total += loss.detach()
-            if done < len(group):
-                yield done
+            if done < len(group) and time.monotonic() - breathed > BREATH_S:
+                yield Phase(name="train", text="Batches of this step", done=done, total=len(group))
+                breathed = time.monotonic()
         return total
 
     def _gradient_norm(self) -> Tensor:
@@ -92,7 +97,9 @@ class Stepper:
         if clip != 1.0 or self.scaler.scale != 1.0:
             torch._foreach_mul_(grads, clip / self.scaler.scale)
         self.built.set_rates(rate_factor)
+        self.torn = True
         self.built.optimizer.step()
+        self.torn = False
         self.scaler.went_well()
         self.in_a_row = 0
 

@@ -1,0 +1,187 @@
+"""Everything one run works with, put together from settings and loan; and putting the loan back as it was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..adapters.adapter_set import AdapterSet
+from ..adapters.build import build
+from ..adapters.load import read
+from ..data.loader import Loader
+from ..data.plan import Length, Plan
+from ..data.plan import length as plan_length
+from ..events import Control
+from ..export.dataset import describe
+from ..export.folder import RunFolder
+from ..export.metadata import RunFacts
+from ..families.loan import Loan
+from ..objectives.objective import Objective, objective_of
+from ..objectives.schedule import is_zero_terminal
+from ..settings.schema import Settings
+from . import optimizers, precision, schedules
+from .keeping import Keeper, prompts_of
+from .meter import Meter
+from .position import Position
+from .prepare import clip_skip, encoder
+from .step import Stepper
+
+
+@dataclass
+class Tools:
+    """What can be made, and refused, before the pictures are looked at."""
+
+    adapters: AdapterSet
+    built: optimizers.Built
+    objective: Objective
+    precision: str  # no, fp16 or bf16
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return precision.DTYPES[self.precision]
+
+
+def tools(loan: Loan, settings: Settings, resume: bool = False) -> Tools:
+    """Raises SettingsError for what cannot be trained so on this loan. A resumed run has its weights in its state, so
+    the file it once continued from is not needed again."""
+    schedules.check(settings.optimizer)
+    adapters = build(loan, settings.network, settings.training.seed)
+    if settings.network.network_weights and not resume:
+        adapters.load_state_dict(read(Path(settings.network.network_weights).expanduser()))
+    parts = {part: adapters.parameters(part) for part in adapters.parts}
+    return Tools(
+        adapters,
+        optimizers.build(settings.optimizer, parts, loan.device),
+        objective_of(loan, settings.loss),
+        precision.resolve(settings.training.mixed_precision, loan.device),
+    )
+
+
+@dataclass
+class Pictures:
+    """What the steps are fed with."""
+
+    plan: Plan
+    loader: Loader
+
+
+@dataclass
+class Bake:
+    """One run from its first step to its last."""
+
+    loan: Loan
+    settings: Settings
+    control: Control
+    folder: RunFolder
+    plan: Plan
+    length: Length
+    loader: Loader
+    adapters: AdapterSet
+    stepper: Stepper
+    meter: Meter
+    keeper: Keeper
+    position: Position
+
+    @property
+    def over(self) -> bool:
+        return self.control.stopped or self.position.step >= self.length.steps
+
+    @property
+    def rate_factor(self) -> float:
+        return schedules.factor(self.settings.optimizer, self.position.step, self.length.steps)
+
+
+def assemble(
+    loan: Loan, settings: Settings, control: Control, folder: RunFolder, made: Tools, pictures: Pictures
+) -> Bake:
+    """A run at its beginning."""
+    length = plan_length(pictures.plan.batches_per_epoch, settings.training)
+    stepper = Stepper(
+        loan,
+        made.objective,
+        made.built,
+        encoder(loan, settings, made.dtype),
+        made.dtype,
+        settings.training.seed,
+        settings.optimizer.max_grad_norm,
+        precision.LossScaler.for_precision(made.precision),
+    )
+    captions = [record.caption for record in pictures.plan.records]
+    keeper = Keeper(
+        loan,
+        settings,
+        folder,
+        made.adapters,
+        made.objective,
+        made.dtype,
+        _facts(loan, settings, made, pictures.plan, length),
+        prompts_of(settings, captions),
+        made.built.described if made.built.kind != settings.optimizer.optimizer_type else "",
+    )
+    position = Position(pictures.plan.batches_per_epoch)
+    return Bake(
+        loan, settings, control, folder, pictures.plan, length, pictures.loader, made.adapters, stepper,
+        Meter(loan.device), keeper, position,
+    )  # fmt: skip
+
+
+def _facts(loan: Loan, settings: Settings, made: Tools, plan: Plan, length: Length) -> RunFacts:
+    started = time.time()
+    return RunFacts(
+        identity=loan.identity,
+        family=loan.family.name,
+        prediction=made.objective.prediction,
+        zero_terminal_snr=is_zero_terminal(made.objective.alphas_cumprod),
+        clip_skip=clip_skip(loan, settings),
+        mixed_precision=made.precision,
+        optimizer_args=made.built.args,
+        total_steps=length.steps,
+        num_epochs=length.epochs,
+        num_batches_per_epoch=plan.batches_per_epoch,
+        session_id=int(started * 1000) % 2**32,
+        started_at=started,
+        data=describe(plan.records, plan.fits, plan.uses, settings.captions.caption_separator),
+    )
+
+
+@contextmanager
+def attached(bake: Bake) -> Iterator[None]:
+    """Adapters hang on the loan's modules inside the block; afterwards nothing of the run is left on them."""
+    try:
+        bake.adapters.attach()
+        with checkpointed(bake.loan.unet, bake.settings.training.gradient_checkpointing):
+            yield
+    finally:
+        if bake.adapters.attached:
+            bake.adapters.detach()
+        bake.stepper.clear()
+
+
+@contextmanager
+def checkpointed(unet: nn.Module, wanted: bool) -> Iterator[None]:
+    """Activations of the U-Net's blocks are computed again in backward instead of kept. (The text encoder's are small.)
+
+    diffusers' blocks of before 0.33 do so in training mode only; a U-Net without dropout computes the same in it.
+    """
+    if not wanted:
+        yield
+        return
+    unet.train()
+    unet.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        unet.disable_gradient_checkpointing()
+        unet.eval()
+
+
+def release(device: torch.device) -> None:
+    """Give memory that is held but not used back to the device, for the web UI's pictures."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -1,0 +1,143 @@
+"""What a run will take, before it is started: length exactly, file size nearly so, memory and time roughly."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..adapters.targets import targets
+from ..data.buckets import fits
+from ..data.plan import Length, Plan, length
+from ..data.types import ImageRecord
+from ..families.loan import Loan
+from ..settings.schema import NetworkSettings, Settings, size_of
+
+
+class Status(Protocol):
+    """`hosts.base.HostStatus`, as far as it is needed here."""
+
+    family: str
+    precision: str
+    memory_total_gb: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`memory_gb` is what the run needs besides what the host has loaded; `seconds` without loading the host."""
+
+    pictures: int
+    samples_per_epoch: int
+    steps: int
+    epochs: int
+    seconds: float
+    memory_gb: float
+    file_mb: float
+    snapshots: int  # LoRA files, the last one included
+
+
+@dataclass(frozen=True)
+class _Family:
+    """`linear`, `text`, `wide`: numbers per rank in U-Net, text encoders and 3x3 convolutions, `blocks` those that a
+    LoCon adds at the ordinary rank (golden 04_lora_modules). Per sample at `side` pixels, bf16: `tflop` per step,
+    `kept_gb` for backward."""
+
+    linear: int
+    text: int
+    wide: int
+    blocks: int
+    modules: int
+    side: int
+    tflop: float
+    kept_gb: float
+
+
+_FAMILIES = {
+    "SD1": _Family(423_936, 165_888, 544_000, 82_880, 350, 512, 1.37, 0.94),
+    "SD2": _Family(432_128, 423_936, 544_000, 82_880, 416, 512, 1.4, 0.95),
+    "SDXL": _Family(2_659_840, 903_168, 355_840, 58_560, 1052, 1024, 12.0, 6.83),
+}
+_FILE_BYTES = {"fp16": 2, "bf16": 2, "float": 4}
+_OPTIMIZER_BYTES = {"AdamW": 8, "AdamW8bit": 2, "Prodigy": 16}  # of state per parameter
+_CHECKPOINTED_MEMORY, _CHECKPOINTED_WORK = 0.16, 1.37
+_CARD_TFLOPS, _CORE_TFLOPS = 20.0, 0.03  # unknown devices, per second
+_FIXED_GB, _VAE_GB = 0.3, 1.0  # work space; encoding one 512 px picture in half precision
+_HEADER_BYTES = 350  # per module
+
+
+def estimate(
+    settings: Settings,
+    records: Sequence[ImageRecord],
+    status: Status,
+    loan: Loan | None = None,
+    seconds_per_step: float = 0.0,
+) -> Estimate:
+    """`loan` makes the file size exact for models of unusual size, `seconds_per_step`, as an earlier run on this device
+    measured it, the time."""
+    training = settings.training
+    plan = Plan(records, fits(records, settings.data), training.train_batch_size, training.seed)
+    long = length(max(plan.batches_per_epoch, 1), training)
+    family = _FAMILIES.get(loan.family.name if loan else status.family, _FAMILIES["SD1"])
+    trained = _parameters(settings.network, family, loan)
+    per_step = seconds_per_step or _seconds_per_step(settings, family, status)
+    file_bytes = trained * _FILE_BYTES[settings.saving.save_precision] + family.modules * _HEADER_BYTES
+    return Estimate(
+        pictures=len(records),
+        samples_per_epoch=plan.samples_per_epoch,
+        steps=long.steps,
+        epochs=long.epochs,
+        seconds=round(long.steps * per_step, 1),
+        memory_gb=round(_memory_gb(settings, family, status, trained), 2),
+        file_mb=round(file_bytes / 1e6, 1),
+        snapshots=_files(settings, long),
+    )
+
+
+def _parameters(network: NetworkSettings, family: _Family, loan: Loan | None) -> int:
+    locon = network.network_type == "LoCon"
+    if loan is None:
+        unet = network.network_dim * (family.linear + locon * family.blocks) + locon * network.conv_dim * family.wide
+        return network.train_unet * unet + network.train_text_encoder * network.network_dim * family.text
+    wanted = {"unet": network.train_unet, "text_encoder": network.train_text_encoder}
+    return sum(
+        (network.conv_dim if target.wide else network.network_dim) * (target.shape[0] + math.prod(target.shape[1:]))
+        for target in targets(loan, locon)
+        if wanted[target.part]
+    )
+
+
+def _half(settings: Settings, status: Status) -> bool:
+    """Whether it computes in 16 bits; `auto` does on cards."""
+    wanted = settings.training.mixed_precision
+    return wanted in ("fp16", "bf16") or (wanted == "auto" and status.memory_total_gb > 0)
+
+
+def _area(settings: Settings, family: _Family) -> float:
+    width, height = size_of(settings.data.resolution)
+    return width * height / family.side**2
+
+
+def _memory_gb(settings: Settings, family: _Family, status: Status, trained: int) -> float:
+    training, wide = settings.training, 1 if _half(settings, status) else 2
+    kept = family.kept_gb * _area(settings, family) * training.train_batch_size * wide
+    kept *= _CHECKPOINTED_MEMORY if training.gradient_checkpointing else 1.0
+    adapters = trained * (8 + _OPTIMIZER_BYTES[settings.optimizer.optimizer_type]) / 2**30
+    width, height = size_of(settings.data.resolution)
+    encoding = _VAE_GB * width * height / 512**2 * settings.data.vae_batch_size * wide
+    return _FIXED_GB + max(kept + adapters, encoding)
+
+
+def _seconds_per_step(settings: Settings, family: _Family, status: Status) -> float:
+    training = settings.training
+    work = family.tflop * _area(settings, family) * training.train_batch_size * training.gradient_accumulation_steps
+    work *= _CHECKPOINTED_WORK if training.gradient_checkpointing else 1.0
+    return work / (_CARD_TFLOPS if status.memory_total_gb > 0 else _CORE_TFLOPS * (os.cpu_count() or 1))
+
+
+def _files(settings: Settings, long: Length) -> int:
+    """Snapshots on the way, each step once, and the last file."""
+    saving = settings.saving
+    intervals = (saving.save_every_n_steps, saving.save_every_n_epochs * long.steps_per_epoch)
+    return len({step for every in intervals if every for step in range(every, long.steps, every)}) + 1

@@ -1,0 +1,105 @@
+"""What a run leaves behind while it goes: LoRA files and sample pictures in the run's folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..adapters.adapter_set import AdapterSet
+from ..errors import ExportError, OutOfMemory
+from ..events import Control, Event, Phase, Sampled, Snapshot, Warned
+from ..export import lora_file, metadata
+from ..export.folder import RunFolder, explained, written
+from ..export.names import SUFFIX, check_name
+from ..families.loan import Loan
+from ..objectives.objective import Objective
+from ..sampling.draw import SampleRequest, draw
+from ..settings.schema import Settings, size_of
+from .memory import guarded
+from .position import Position
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "float": torch.float32}
+
+
+@dataclass
+class Keeper:
+    """`facts` is what the metadata says about the run as a whole; `substitute` the optimiser used in place of the
+    recipe's, with its arguments, "" for none."""
+
+    loan: Loan
+    settings: Settings
+    folder: RunFolder
+    adapters: AdapterSet
+    objective: Objective
+    dtype: torch.dtype
+    facts: metadata.RunFacts
+    prompts: list[str]
+    substitute: str = ""
+
+    def snapshot(self, at: Position, final: bool = False) -> Snapshot:
+        """Writes a LoRA file. Raises ExportError as the file system refuses; nothing is half there then."""
+        path = self.folder.snapshots / self._file_name(at, final)
+        epoch = self.facts.num_epochs if final else at.epoch
+        facts = replace(self.facts, steps=at.step, epoch=epoch, finished_at=time.time())
+        tensors = self.adapters.state_dict(DTYPES[self.settings.saving.save_precision])
+        written_as = {"ss_optimizer": self.substitute} if self.substitute else {}
+        lora_file.save(path, tensors, metadata.build(self.settings, facts) | written_as)
+        return Snapshot(step=at.step, epoch=at.epoch, path=self.folder.relative(path), final=final)
+
+    def _file_name(self, at: Position, final: bool) -> str:
+        """As sd-scripts names them."""
+        name = check_name(self.settings.naming.output_name)
+        if final:
+            return name + SUFFIX
+        if at.epoch_ended and at.due(0, self.settings.saving.save_every_n_epochs):
+            return f"{name}-{at.epoch:06d}{SUFFIX}"
+        return f"{name}-step{at.step:08d}{SUFFIX}"
+
+    def samples(self, at: Position, control: Control) -> Iterator[Event]:
+        """A row of pictures, one per prompt, with the same seeds in every row. A picture that cannot be drawn or
+        written is told; the training goes on."""
+        for index, prompt in enumerate(self.prompts):
+            if control.stopped:
+                return
+            yield Phase(name="sample", text=prompt, done=index, total=len(self.prompts))
+            try:
+                yield self._sample(at, index, prompt)
+            except (OutOfMemory, ExportError) as error:
+                yield Warned(text=f"A sample is missing: {error.message}", remedy=error.remedy)
+                return
+
+    def _sample(self, at: Position, index: int, prompt: str) -> Sampled:
+        saving = self.settings.saving
+        width, height = size_of(saving.sample_size.strip() or self.settings.data.resolution)
+        request = SampleRequest(
+            prompt=prompt,
+            negative=saving.sample_negative,
+            width=width,
+            height=height,
+            steps=saving.sample_steps,
+            cfg=saving.sample_cfg,
+            seed=saving.sample_seed + index,
+            clip_skip=self.facts.clip_skip,
+        )
+        with guarded(self.settings, "sample"):
+            image = draw(self.loan, request, self.objective, self.dtype)
+        path = self.folder.samples / f"{at.step:08d}-{index:02d}.png"
+        _write(image, path)
+        return Sampled(
+            step=at.step, index=index, prompt=prompt, seed=request.seed, path=self.folder.relative(path)
+        )
+
+
+def _write(image, path: Path) -> None:
+    with explained(path), written(path) as beside:
+        image.save(beside, "PNG")
+
+
+def prompts_of(settings: Settings, captions: list[str]) -> list[str]:
+    """One per line; else the trigger word; else a caption, so that there is something to see."""
+    lines = [line.strip() for line in settings.saving.sample_prompts.splitlines()]
+    return [line for line in lines if line] or [settings.naming.trigger_word.strip() or (captions or [""])[0]]
