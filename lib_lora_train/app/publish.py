@@ -8,12 +8,13 @@ import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from ..errors import ExportError, TrainLoraError
 from ..events import Event, Phase, Published, Warned
 from ..export import card, lora_file, metadata, names
-from ..export.folder import explained
+from ..export.folder import explained, sweep
 from ..hosts.base import Host
 from ..settings.schema import Settings
 from . import thumbnails
@@ -48,6 +49,8 @@ def publish(host: Host, item: Publication, tell: Tell) -> Published:
     """
     naming = item.settings.naming
     wanted = names.lora_path(host.lora_dir(), naming.output_name, naming.output_folder)
+    with explained(wanted):
+        sweep(wanted)
     path = _put(host, item, wanted, tell)
     _careful(lambda: _card(path, item, tell), tell)
     _careful(lambda: host.publish(path), tell)
@@ -136,7 +139,8 @@ def _keep(path: Path, folder: Path) -> Path:
     """A second name (or a copy) of the file at `path`, so that replacing it can be undone; the last few are kept."""
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        kept = folder / f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6:06}{path.suffix}"
+        now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        kept = folder / f"{path.stem}-{now}{path.suffix}"
         try:
             os.link(path, kept)
         except OSError:  # another disk, or a file system without links

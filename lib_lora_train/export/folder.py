@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,8 +58,7 @@ def written(path: Path) -> Iterator[Path]:
     Raises OSError as the file system does (disk full, read-only); `path` keeps its old content then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the stem is cut so that the temporary name fits where the real one just did (255 bytes, an emoji has 4)
-    beside = path.with_name(f".{path.name[:48]}.{os.getpid()}.tmp")
+    beside = path.with_name(f"{_temporary(path)}{os.getpid()}.tmp")
     try:
         yield beside
         with open(beside, "rb+") as file:
@@ -66,6 +66,19 @@ def written(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> str:
+    """Begin of the temporary names of `path`; cut, to fit where the real name just does (255 bytes, an emoji has 4)."""
+    return f".{path.name[:48]}."
+
+
+def sweep(path: Path) -> None:
+    """Removes what a killed program left of saving `path`, an hour ago or earlier. Raises OSError."""
+    for left in path.parent.iterdir() if path.parent.is_dir() else ():
+        mine = left.name.startswith(_temporary(path)) and left.name.endswith(".tmp")
+        if mine and time.time() - left.stat().st_mtime > 3600:
+            left.unlink(missing_ok=True)
 
 
 _REMEDIES = {

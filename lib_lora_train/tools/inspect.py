@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ _KINDS = {
     "oft_diag": "OFT",
     "diff": "full",
 }
-_OTHERS = ("alpha", "dora_scale", "lora_up", "lora_B", "lora_mid")
+_TENSOR = re.compile(r"(lora|hada|lokr|oft)_|(diff|diff_b|alpha|dora_scale|on_input|weight|bias)$")
 _RANKED = ("lora_down", "lora_A", "hada_w1_b")  # tensors whose first side is the rank
 
 
@@ -104,8 +105,8 @@ def text(report: Report) -> str:
 def _split(name: str) -> tuple[str, str]:
     """(module, what of it the tensor is); names of other programs have dots inside the module."""
     parts = name.split(".")
-    where = next((i for i, part in enumerate(parts) if part in _KINDS or part in _OTHERS), min(1, len(parts) - 1))
-    return ".".join(parts[:where]) or name, parts[where]
+    where = next((i for i in range(1, len(parts)) if _TENSOR.match(parts[i])), 1)
+    return ".".join(parts[:where]), ".".join(parts[where : where + 1])
 
 
 def _part(module: str) -> str:
