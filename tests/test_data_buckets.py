@@ -90,7 +90,7 @@ def check(got, cell):
     assert all(side % cell == 0 for side in got.bucket)
     assert all(r >= b for r, b in zip(got.resized, got.bucket, strict=True))
     for at, bucket, resized in zip(got.crop, got.bucket, got.resized, strict=True):
-        assert 0 <= at and at + bucket <= resized
+        assert at >= 0 and at + bucket <= resized
 
 
 sides = st.one_of(st.integers(1, 40), st.integers(1, 3000), st.integers(1, 100_000))

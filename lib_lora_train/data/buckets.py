@@ -1,4 +1,4 @@
-"""Which size each picture is trained in, and how it is resized and cut to get there. Pure; sizes are (width, height)."""
+"""Which size each picture is trained in, how it is resized and cut to get there. Pure; sizes are (width, height)."""
 
 from __future__ import annotations
 
@@ -30,49 +30,44 @@ class BucketRules:
         return self.resolution[0] * self.resolution[1]
 
 
+def fits(records: Sequence[ImageRecord], settings: DataSettings) -> list[Fit]:
+    """One Fit per record. Raises SettingsError when the resolution is tiny, or as `rules` does."""
+    resolution = size_of(settings.resolution)
+    if min(resolution) < CELL:
+        raise SettingsError(
+            f"Resolution {settings.resolution} is too small.", "Use 512, or 1024 for SDXL.", "resolution"
+        )
+    if not settings.enable_bucket:
+        bucket = tuple(side // CELL * CELL for side in resolution)
+        return [cover(record.size, bucket) for record in records]
+    checked = rules(settings)
+    fitter = RULES[checked.choose](checked)
+    known = {size: fitter(size) for size in {record.size for record in records}}
+    return [known[record.size] for record in records]
+
+
 def rules(settings: DataSettings) -> BucketRules:
     """`min_bucket_reso` is rounded down and `max_bucket_reso` up to the step.
 
     Raises SettingsError when minimum, maximum, step and resolution contradict each other.
     """
     step, resolution = settings.bucket_reso_steps, size_of(settings.resolution)
-    if min(resolution) < CELL:
-        raise SettingsError(
-            f"Resolution {settings.resolution} is too small.", "Use 512, or 1024 for SDXL.", "resolution"
-        )
-    if step % CELL or step > min(resolution):
-        why = f"not a multiple of {CELL}" if step % CELL else f"above the resolution {settings.resolution}"
-        raise SettingsError(f"Bucket step {step} is {why}.", "Use 64, or 32.", "bucket_reso_steps")
     low = max(settings.min_bucket_reso // step * step, step)
     high = max(-(-settings.max_bucket_reso // step) * step, low)
-    if settings.enable_bucket and low > min(resolution):
-        raise SettingsError(
-            f"Smallest bucket side {low} is above the resolution {settings.resolution}.",
-            f"Set it to {min(resolution) // step * step} or less.",
-            "min_bucket_reso",
-        )
-    if settings.enable_bucket and high < max(resolution):
-        raise SettingsError(
-            f"Largest bucket side {high} is below the resolution {settings.resolution}.",
-            f"Set it to {max(resolution)} or more, or lower the resolution.",
-            "max_bucket_reso",
-        )
+    checks = [  # (wrong, field, what, remedy)
+        (step % CELL, "bucket_reso_steps", f"Bucket step {step} is not a multiple of {CELL}", "Use 64, or 32."),
+        (step > min(resolution), "bucket_reso_steps", f"Bucket step {step} is above the resolution", "Lower it."),
+        (low > min(resolution), "min_bucket_reso", f"Smallest bucket side {low} is above the resolution", "Lower it."),
+        (high < max(resolution), "max_bucket_reso", f"Largest bucket side {high} is below the resolution", "Raise it."),
+    ]
+    for wrong, name, what, remedy in checks:
+        if wrong:
+            raise SettingsError(f"{what} ({settings.resolution}).", remedy, name)
     return BucketRules(resolution, low, high, step, not settings.bucket_no_upscale, settings.bucket_rule)
 
 
-def fits(records: Sequence[ImageRecord], settings: DataSettings) -> list[Fit]:
-    """One Fit per record. Raises SettingsError as `rules` does."""
-    checked = rules(settings)
-    if not settings.enable_bucket:
-        bucket = tuple(side // CELL * CELL for side in checked.resolution)
-        return [cover(record.size, bucket) for record in records]
-    fitter = RULES[checked.choose](checked)
-    known = {size: fitter(size) for size in {record.size for record in records}}
-    return [known[record.size] for record in records]
-
-
 def bucket_sizes(rules: BucketRules) -> list[Size]:
-    """Sorted: the square, and for every width the tallest height within the area, both ways round (golden 02_buckets)."""
+    """Sorted: the square, and for every width the tallest height within the area, both ways (golden 02_buckets)."""
     side = max(math.isqrt(rules.area) // rules.step * rules.step, rules.step)
     sizes = {(side, side)}
     for width in range(rules.low, rules.high + 1, rules.step):

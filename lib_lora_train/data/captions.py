@@ -72,7 +72,7 @@ def caption_of(picture: Path, names: Mapping[str, Path], settings: CaptionSettin
 
 
 def process(caption: str, settings: CaptionSettings, rng: random.Random) -> str:
-    """The caption of one sample (golden 03_captions). Draws from `rng`, in order: caption dropout, shuffle, tag dropout.
+    """The caption of one sample (golden 03_captions). Draws from `rng` for caption dropout, shuffle, tag dropout.
 
     Untouched unless shuffling or tag dropout is on; then tags are stripped, and joined with a comma and a space.
     """
