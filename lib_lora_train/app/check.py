@@ -12,7 +12,7 @@ from ..errors import SettingsError
 from ..hosts.base import Host, HostStatus
 from ..settings.advice import Advice, Facts, advise
 from ..settings.schema import Settings
-from . import trust
+from . import speeds, trust
 from .datasets import DataSet, DataSets
 from .publish import taken
 
@@ -24,9 +24,10 @@ def check(settings: Settings, host: Host, sets: DataSets) -> dict[str, Any]:
     trust.check_folders(settings, host)
     found = sets.look(settings)
     status = host.status()
-    expected = estimate(settings, found.records, status)
+    measured = speeds.recall(host.data_dir(), settings, status)
+    expected = estimate(settings, found.records, status, seconds_per_step=measured)
     return {
-        "pictures": _pictures(found),
+        "pictures": _pictures(found, expected),
         "estimate": asdict(expected),
         "advice": [asdict(a) for a in (*_name_advice(settings, host), *advise(settings, _facts(expected, status)))],
         "left_out": [{"name": item.path.name, "reason": item.reason} for item in found.scan.left_out],
@@ -54,13 +55,13 @@ def _facts(expected: Estimate, status: HostStatus) -> Facts:
     )
 
 
-def _pictures(found: DataSet) -> dict[str, Any]:
+def _pictures(found: DataSet, expected: Estimate) -> dict[str, Any]:
     concepts = Counter((r.concept, r.repeats, r.is_reg) for r in found.records)
     buckets = Counter(fit.bucket for fit in found.fits)
     return {
         "set": found.id,
         "count": len(found.records),
-        "samples": sum(r.repeats for r in found.records),
+        "samples": expected.samples_per_epoch,
         "items": [_item(found, index) for index in range(min(len(found.records), _ITEMS))],
         "concepts": [
             {"name": name, "repeats": repeats, "count": count, "is_reg": is_reg}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,6 @@ def _follow(runner: JobRunner, lora_dir: Path, as_json: bool) -> int:
 def _inspect(args: argparse.Namespace) -> int:
     from ..tools import inspect
 
-    found = inspect.inspect(args.file.expanduser())
-    print(json.dumps(found, default=str) if args.json else inspect.as_text(found), flush=True)
+    report = inspect.inspect(args.file.expanduser())
+    print(json.dumps(asdict(report), default=str) if args.json else inspect.text(report), flush=True)
     return 0

@@ -13,12 +13,12 @@ from threading import Event as Flag
 import msgspec
 
 from ..errors import CheckpointSwitched, OutOfMemory, TrainLoraError
-from ..events import Control, Event, Failed, Finished, Paused, Phase, Resumed, Snapshot, Warned
+from ..events import Control, Event, Failed, Finished, Paused, Phase, Progress, Resumed, Snapshot, Warned
 from ..export.folder import RunFolder
 from ..families.loan import Loan
 from ..hosts.base import Host
 from ..settings.schema import Settings
-from . import runs
+from . import runs, speeds
 from .journal import Journal
 from .publish import Publication, publish
 
@@ -74,6 +74,7 @@ class Drive:
                 for event in events:
                     self.tell(event)
                     self._react(event, loan)
+        self._note_speed()
 
     def _react(self, event: Event, loan: Loan) -> None:
         if isinstance(event, Snapshot):
@@ -93,6 +94,11 @@ class Drive:
             lora_dir=str(self.host.lora_dir().resolve()),
         )
         runs.write_origin(self.job.folder, origin)
+
+    def _note_speed(self) -> None:
+        last = self.job.journal.latest(Progress)
+        if isinstance(last, Progress) and last.it_per_s > 0:
+            speeds.remember(self.host.data_dir(), self.job.settings, self.host.status(), 1 / last.it_per_s)
 
     def _publish(self, loan: Loan, snapshot: Snapshot) -> None:
         """The last LoRA has to get there; a snapshot that does not is told, and training goes on."""

@@ -11,11 +11,11 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from ..data.layout import EXTENSIONS
 from ..errors import DataError
 from ..export.folder import written
 from .refusals import NotFound
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 CAPTIONS = (".txt", ".caption")
 FILE_LIMIT = 2 * 2**30  # bytes of one request
 _MEMBER_LIMIT = 256 * 2**20  # bytes of one picture out of an archive
@@ -64,9 +64,10 @@ def safe_parts(name: str) -> tuple[str, ...]:
 
 def _place(folder: Path, name: str) -> Path:
     parts = safe_parts(name)
-    if not parts[-1].lower().endswith((*PICTURES, *CAPTIONS)):
+    if not parts[-1].lower().endswith((*EXTENSIONS, *CAPTIONS)):
         raise DataError(
-            f"{parts[-1][:120]} is neither a picture nor a caption.", f"Use {', '.join((*PICTURES, *CAPTIONS))} or zip."
+            f"{parts[-1][:120]} is neither a picture nor a caption.",
+            f"Use {', '.join((*EXTENSIONS, *CAPTIONS))} or zip.",
         )
     return folder.joinpath(*parts)
 
@@ -90,7 +91,7 @@ def _wanted(packed: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
     for info in members:
         parts = safe_parts(info.filename)
         hidden = parts[0] == "__MACOSX" or PurePosixPath(info.filename).name.startswith(".")
-        if parts[-1].lower().endswith((*PICTURES, *CAPTIONS)) and not hidden:
+        if parts[-1].lower().endswith((*EXTENSIONS, *CAPTIONS)) and not hidden:
             yield info
 
 

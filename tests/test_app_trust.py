@@ -1,0 +1,72 @@
+"""Who may ask, and for which folders."""
+
+from __future__ import annotations
+
+import pytest
+from app_stage import StageHost, recipe
+from starlette.requests import Request
+
+from lib_lora_train.app import trust
+from lib_lora_train.app.refusals import Forbidden, Unauthorized
+from lib_lora_train.errors import SettingsError
+
+
+def _request(**headers):
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": raw, "query_string": b""})
+
+
+@pytest.mark.parametrize(
+    "headers, is_foreign",
+    [
+        ({}, False),  # a program
+        ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:7860"}, False),
+        ({"host": "pc.lan:7860", "origin": "http://PC.lan:7860"}, False),
+        ({"host": "127.0.0.1:7860", "origin": "http://evil.example"}, True),
+        ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:8000"}, True),
+        ({"host": "127.0.0.1:7860", "origin": "null"}, True),
+        ({"host": "127.0.0.1:7860", "origin": ""}, True),
+        ({"host": "inner:7860", "x_forwarded_host": "ui.example", "origin": "https://ui.example"}, False),
+        ({"host": "inner:7860", "origin": "https://ui.example", "sec_fetch_site": "same-origin"}, False),
+        ({"host": "127.0.0.1:7860", "sec_fetch_site": "none"}, False),
+        ({"host": "127.0.0.1:7860", "sec_fetch_site": "cross-site"}, True),
+        ({"host": "127.0.0.1:7860", "sec_fetch_site": "same-site"}, True),
+        ({"host": "evil.example", "origin": "http://evil.example", "sec_fetch_site": "cross-site"}, True),
+    ],
+)
+def test_other_sites_pages_are_recognised(headers, is_foreign):
+    assert trust.foreign(_request(**headers)) is is_foreign
+
+
+def test_the_hosts_login_is_asked_for(tmp_path):
+    host = StageHost(tmp_path)
+    trust.check_request(_request(), host)
+    host.reason = "Log in."
+    with pytest.raises(Unauthorized):
+        trust.check_request(_request(), host)
+    with pytest.raises(Forbidden):  # a foreign page does not even learn that
+        trust.check_request(_request(origin="http://evil.example"), host)
+
+
+@pytest.mark.parametrize("field", ["train_data_dir", "reg_data_dir", "network_weights"])
+def test_folders_outside_are_refused_by_field(tmp_path, field):
+    host = StageHost(tmp_path)
+    settings = recipe("", **{field: str(tmp_path / "elsewhere")})
+    trust.check_folders(settings, host)
+    host.allowed = False
+    with pytest.raises(Forbidden) as error:
+        trust.check_folders(settings, host)
+    assert error.value.field == field
+    with pytest.raises(SettingsError):
+        trust.check_folders(recipe("", **{field: "a\0b"}), host)
+
+
+def test_weights_to_continue_from_may_lie_in_the_lora_folder_but_not_around_it(tmp_path):
+    host = StageHost(tmp_path)
+    host.allowed = False
+    trust.check_folders(recipe("", network_weights=str(host.lora_dir() / "sub" / "a.safetensors")), host)
+    with pytest.raises(Forbidden):
+        trust.check_folders(recipe("", network_weights=str(host.lora_dir() / ".." / "a.safetensors")), host)
+    (host.lora_dir() / "link").symlink_to(tmp_path.parent)
+    with pytest.raises(Forbidden):
+        trust.check_folders(recipe("", network_weights=str(host.lora_dir() / "link" / "a.safetensors")), host)
