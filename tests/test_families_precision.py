@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lib_lora_train.families.checkpointing import enable_checkpointing
-from lib_lora_train.families.precision import make_casting, set_compute_dtype
+from lib_lora_train.families.precision import computing_in, make_casting
 from lib_lora_train.hosts.standalone import StandaloneHost
 
 LAYERS = {
@@ -76,8 +76,9 @@ def test_no_converted_copy_of_a_weight_is_kept_for_backward():
 def test_embeddings_answer_in_the_compute_dtype():
     layer = make_casting(nn.Embedding(5, 3).half())
     assert layer(torch.tensor([1])).dtype == torch.float16
-    set_compute_dtype(layer, torch.float32)
-    assert torch.equal(layer(torch.tensor([1])), layer.weight[1:2].float())
+    with computing_in(layer, torch.float32):
+        assert torch.equal(layer(torch.tensor([1])), layer.weight[1:2].float())
+    assert layer(torch.tensor([1])).dtype == torch.float16
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from .detect import detect
 from .keys_clip import canonical, clip_layout
 from .keys_unet import unet_layout
 from .keys_vae import vae_layout
-from .layout import Layout
+from .layout import Layout, Shapes
 from .loan import Family, Loan
 from .precision import make_casting
 from .sd1 import SD1
@@ -56,11 +56,17 @@ class _Part:
     canonical: Callable[[str], str] = str
 
 
-def borrow(source: Source) -> Borrowed:
-    """Frozen modules in eval mode on the tensors of `source`, no copies. Raises HostError when that cannot be."""
-    name = detect(_shapes(source.unet))
+def check(unet: Shapes) -> str:
+    """The family's name, from the U-Net's shapes by LDM key. Raises HostError when it cannot be trained."""
+    name = detect(unet)
     if name not in _FAMILIES:
         raise HostError(f"The loaded checkpoint is {name}, which cannot be trained yet.", "Load an SD1 checkpoint.")
+    return name
+
+
+def borrow(source: Source) -> Borrowed:
+    """Frozen modules in eval mode on the tensors of `source`, no copies. Raises HostError when that cannot be."""
+    name = check(_shapes(source.unet))
     parts = _parts(source)
     unet, vae, *texts = modules = [_build(part) for part in parts]
     _point(modules, parts)

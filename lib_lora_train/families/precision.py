@@ -6,6 +6,8 @@ kept for backward is the borrowed weight itself, never a converted copy.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -77,7 +79,7 @@ class CastLayerNorm(nn.LayerNorm):
 
 
 class CastEmbedding(nn.Embedding):
-    """Its input has no floating dtype, so the compute dtype is told by `set_compute_dtype`."""
+    """Its input has no floating dtype, so the compute dtype is told by `computing_in`."""
 
     compute_dtype: torch.dtype | None = None
 
@@ -101,8 +103,14 @@ def make_casting(module: nn.Module) -> nn.Module:
     return module
 
 
-def set_compute_dtype(module: nn.Module, dtype: torch.dtype) -> None:
-    """The dtype in which embeddings inside `module` answer, and so everything behind them computes."""
-    for layer in module.modules():
-        if isinstance(layer, CastEmbedding):
-            layer.compute_dtype = dtype
+@contextmanager
+def computing_in(module: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Inside the block embeddings in `module` answer in `dtype`, and so everything behind them computes in it."""
+    embeddings = [layer for layer in module.modules() if isinstance(layer, CastEmbedding)]
+    for layer in embeddings:
+        layer.compute_dtype = dtype
+    try:
+        yield
+    finally:
+        for layer in embeddings:
+            del layer.compute_dtype

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import SettingsError
 from .loan import Tokenizer
-from .precision import set_compute_dtype
+from .precision import computing_in
 
 RUN = 75  # tokens between begin and end, CLIP's window
 
@@ -41,9 +41,8 @@ def hidden_states(encoder: nn.Module, rows: Tensor, clip_skip: int, dtype: torch
         raise SettingsError(
             f"CLIP skip {clip_skip} is more than this text encoder's {len(layers)} layers.", "Lower it.", "clip_skip"
         )
-    set_compute_dtype(encoder, dtype)
-    state = _output_of(layers[-clip_skip], lambda: encoder(rows.flatten(0, 1)))
-    state = model.final_layer_norm(state)
+    with computing_in(encoder, dtype):
+        state = model.final_layer_norm(_output_of(layers[-clip_skip], lambda: encoder(rows.flatten(0, 1))))
     return join(state.unflatten(0, rows.shape[:2]))
 
 
