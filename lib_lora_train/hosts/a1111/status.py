@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...errors import HostError
-from ...families.detect import detect
+from ...families.borrow import check
 from ..base import HostStatus
 from . import checkpoint, tensors
 
@@ -33,7 +33,7 @@ def _with_model(status: HostStatus, model: Any) -> HostStatus:
     identity = checkpoint.identity_next(model)
     status = replace(status, checkpoint=identity.title, vae=identity.vae, precision=tensors.precision(model))
     try:
-        family, prediction = detect(tensors.shapes(model)), checkpoint.prediction(model)
+        family, prediction = check(tensors.shapes(model)), checkpoint.prediction(model)
         checkpoint.tokenizer(model)
     except HostError as error:
         return replace(status, problem=error.message, remedy=error.remedy)
