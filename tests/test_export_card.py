@@ -6,11 +6,14 @@ import json
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lib_lora_train.errors import ExportError
 from lib_lora_train.export import card
 from lib_lora_train.settings.schema import Naming
+
+patient = hypothesis_settings(max_examples=60, deadline=None)  # machines are busy
 
 OURS = card.entries(Naming(trigger_word="sks cat", preferred_weight=0.8, training_comment="baked ☕"), "SD1")
 
@@ -86,6 +89,7 @@ def test_a_folder_in_its_place_is_named(tmp_path):
         card.merge(tmp_path / "x.json", OURS)
 
 
+@patient
 @given(
     st.dictionaries(
         st.sampled_from([*OURS, "other"]), st.one_of(st.text(), st.integers(), st.none(), st.lists(st.text()))

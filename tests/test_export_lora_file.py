@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lib_lora_train.errors import ExportError
 from lib_lora_train.export import folder, lora_file
+
+patient = hypothesis_settings(max_examples=60, deadline=None)  # machines are busy
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 HASHES = json.loads((GOLDEN / "07_format.json").read_text(encoding="utf-8"))["hashes"]
@@ -169,6 +172,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
             lora_file.read_metadata(path)
 
 
+@patient
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.safetensors"
@@ -191,3 +195,11 @@ def test_a_file_of_the_library_without_metadata_is_read(tmp_path):
     save_file({"w": torch.zeros(3)}, tmp_path / "x.safetensors")
     header = lora_file.read_header(tmp_path / "x.safetensors")
     assert header.metadata == {} and header.tensors["w"].shape == (3,) and header.tensors["w"].dtype == "F32"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, 9999])
+def test_refusals_of_the_file_system_name_the_file_and_a_remedy(code):
+    with pytest.raises(ExportError) as caught, folder.explained(Path("some/x.safetensors")):
+        raise OSError(code, "refused")
+    assert "x.safetensors" in caught.value.message and "refused" in caught.value.message and caught.value.remedy
+    assert isinstance(caught.value.__cause__, OSError) and caught.value.__cause__.errno == code

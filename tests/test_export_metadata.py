@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lib_lora_train.data.types import Fit, ImageRecord
@@ -18,6 +19,8 @@ from lib_lora_train.export import dataset, metadata
 from lib_lora_train.export.metadata import RunFacts
 from lib_lora_train.families.loan import Identity
 from lib_lora_train.settings.load import from_mapping
+
+patient = hypothesis_settings(max_examples=60, deadline=None)  # machines are busy
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 RUNS = {r["name"]: r for r in json.loads((GOLDEN / "07_training_runs.json").read_text(encoding="utf-8"))["runs"]}
@@ -220,6 +223,7 @@ def test_the_optimiser_is_the_one_that_was_used():
     assert built["ss_optimizer"] == "torch.optim.adamw.AdamW(weight_decay=0.1)"
 
 
+@patient
 @given(st.text(), st.text(), st.floats(0, 4e9))
 def test_any_words_make_strings(comment, trigger, when):
     settings = from_mapping({"training_comment": comment, "trigger_word": trigger})

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lib_lora_train.errors import SettingsError
 from lib_lora_train.export import names
+
+patient = hypothesis_settings(max_examples=60, deadline=None)  # machines are busy
 
 
 @pytest.mark.parametrize("given_, taken", [
@@ -54,6 +57,7 @@ def test_bad_folders_are_refused(bad):
     assert caught.value.field == "output_folder" and caught.value.remedy
 
 
+@patient
 @given(st.text(max_size=120), st.text(max_size=20))
 def test_whatever_is_taken_stays_in_the_folder_and_in_the_prompt_syntax(tmp_path_factory, name, sub):
     root = tmp_path_factory.getbasetemp() / "names"
@@ -72,6 +76,7 @@ def test_whatever_is_taken_stays_in_the_folder_and_in_the_prompt_syntax(tmp_path
     assert names.check_name(path.stem) == path.stem
 
 
+@patient
 @given(st.text(alphabet="ab🐈 .", min_size=1, max_size=100), st.integers(2, 999))
 def test_successors_are_good_names_too(name, number):
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lib_lora_train.export import lora_file, metadata
@@ -17,6 +18,8 @@ from lib_lora_train.families.loan import Identity
 from lib_lora_train.settings.from_metadata import PATH_FIELDS, RECIPE_KEY, recipe_of
 from lib_lora_train.settings.load import from_mapping, to_mapping
 from lib_lora_train.settings.schema import group_of
+
+patient = hypothesis_settings(max_examples=60, deadline=None)  # machines are busy
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 RUNS = {r["name"]: r for r in json.loads((GOLDEN / "07_training_runs.json").read_text(encoding="utf-8"))["runs"]}
@@ -174,6 +177,7 @@ _names = st.sampled_from(
 )
 
 
+@patient
 @given(st.dictionaries(_names, _values), st.dictionaries(st.sampled_from(list(group_of())), _json))
 def test_any_metadata_is_read(entries, recipe):
     for given_ in (entries, {**entries, RECIPE_KEY: json.dumps(recipe)}):
