@@ -54,15 +54,31 @@ def rules(settings: DataSettings) -> BucketRules:
     step, resolution = settings.bucket_reso_steps, size_of(settings.resolution)
     low = max(settings.min_bucket_reso // step * step, step)
     high = max(-(-settings.max_bucket_reso // step) * step, low)
+    size = settings.resolution
     checks = [  # (wrong, field, what, remedy)
         (step % CELL, "bucket_reso_steps", f"Bucket step {step} is not a multiple of {CELL}", "Use 64, or 32."),
-        (step > min(resolution), "bucket_reso_steps", f"Bucket step {step} is above the resolution", "Lower it."),
-        (low > min(resolution), "min_bucket_reso", f"Smallest bucket side {low} is above the resolution", "Lower it."),
-        (high < max(resolution), "max_bucket_reso", f"Largest bucket side {high} is below the resolution", "Raise it."),
+        (
+            step > min(resolution),
+            "bucket_reso_steps",
+            f"Bucket step {step} is above the resolution {size}",
+            "Lower it.",
+        ),
+        (
+            low > min(resolution),
+            "min_bucket_reso",
+            f"Smallest bucket {low} is above the resolution {size}",
+            "Lower it.",
+        ),
+        (
+            high < max(resolution),
+            "max_bucket_reso",
+            f"Largest bucket {high} is below the resolution {size}",
+            "Raise it.",
+        ),
     ]
     for wrong, name, what, remedy in checks:
         if wrong:
-            raise SettingsError(f"{what} ({settings.resolution}).", remedy, name)
+            raise SettingsError(f"{what}.", remedy, name)
     return BucketRules(resolution, low, high, step, not settings.bucket_no_upscale, settings.bucket_rule)
 
 
