@@ -198,6 +198,15 @@ class WebUI:
         answer = self.post("/sdapi/v1/txt2img", {**asked, "sampler_name": "Euler a", **more})
         return Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))).convert("RGB")
 
+    def choose(self, name: str) -> str:
+        """Load a checkpoint as the page's list does; its title. Files put into `models_dir` are found."""
+        self.post("/sdapi/v1/refresh-checkpoints")
+        titles = [model["title"] for model in self.get("/sdapi/v1/sd-models")]
+        title = next(title for title in titles if title.startswith(name))
+        if self.get("/sdapi/v1/options")["sd_model_checkpoint"] != title:
+            self.post("/sdapi/v1/options", {"sd_model_checkpoint": title})
+        return title
+
 
 def _decoded(raw: bytes) -> Any:
     try:

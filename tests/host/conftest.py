@@ -1,0 +1,45 @@
+"""Running web UIs for host tests: one that all share, and others with their own flags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import materials
+import pytest
+from harness import Spec, WebUI
+
+CHECKPOINTS = {  # made beside the given one in every web UI's models folder
+    "other.safetensors": materials.other_checkpoint,
+}
+
+
+@pytest.fixture(scope="session")
+def spec() -> Spec:
+    found = Spec.from_environment()
+    if found is None:
+        pytest.skip("needs a real web UI: WEBUI_DIR, WEBUI_PYTHON, WEBUI_ARGS, WEBUI_CHECKPOINT")
+    return found
+
+
+@pytest.fixture(scope="session")
+def webui(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUI]:
+    """The shared web UI, with the flags of WEBUI_ARGS, the checkpoint loaded and `other.safetensors` to switch to."""
+    with prepared(spec, tmp_path_factory.mktemp("webui")) as ui:
+        yield ui
+
+
+@pytest.fixture(scope="module")
+def new_webui(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """`with new_webui(args=[...], without=[...], options={...}) as ui`: one more web UI with its own data folder."""
+    return lambda **how: prepared(spec, tmp_path_factory.mktemp("webui"), **how)
+
+
+@contextmanager
+def prepared(spec: Spec, folder: Any, **how: Any) -> Iterator[WebUI]:
+    ui = WebUI(spec, folder, **how)
+    for name, make in CHECKPOINTS.items():
+        make(spec.checkpoint, ui.models_dir / name)
+    with ui:
+        yield ui
