@@ -11,14 +11,21 @@ var trainLora = window.trainLora || {};
   };
   let drawPanel = () => {};
 
+  /** Where its pictures lay, when it was trained here; files carry no folders. Else those of the form stay. */
+  async function folders(name) {
+    const { runs } = await tl.api.get('runs');
+    const run = runs.find((one) => one.settings && one.loras.some((lora) => lora.name === name));
+    const { train_data_dir, reg_data_dir } = run ? run.settings : tl.recipe.values;
+    return { train_data_dir, reg_data_dir };
+  }
+
   /** Open the tab with the recipe of the LoRA `name`, as its card is called. */
   async function open(name) {
     tl.host.switchTo('tab_train_lora');
     tl.tab.select('recipe');
     try {
       const answer = await tl.api.get('lora', { name });
-      const keep = ['train_data_dir'].filter((field) => !(answer.settings || {})[field]);
-      tl.recipe.replace({ output_name: name, ...answer.settings, network_weights: '' }, keep);
+      tl.recipe.replace({ output_name: name, ...answer.settings, network_weights: '', ...await folders(name) });
       drawPanel({ name, ...answer });
     } catch (error) {
       drawPanel({ name, error });

@@ -19,7 +19,7 @@ var trainLora = window.trainLora || {};
       return el('td', {}, el('button', { type: 'button', class: 'tl-shot', on: { click: () => tl.parts.viewer(shown, items.indexOf(one)) } },
         el('img', { src: src(one), loading: 'lazy', alt: `${one.prompt}, step ${step}` })));
     };
-    return el('table', { class: 'tl-samples' },
+    return el('table', { class: 'tl-samples', style: `--tl-columns:${columns.length}` },
       el('thead', {}, el('tr', {}, el('th', {}, 'Step'), columns.map(([, prompt]) => el('th', { scope: 'col', title: prompt }, prompt || 'no prompt')))),
       el('tbody', {}, steps.map((step) => el('tr', {}, el('th', { scope: 'row' }, step ? tl.fmt.whole(step) : 'before'), columns.map(([index]) => cell(step, index))))));
   }
@@ -52,36 +52,16 @@ var trainLora = window.trainLora || {};
       ` is the snapshot of step ${tl.fmt.whole(run.published.step)}.`);
   }
 
-  /** What goes on before the first step: reading, encoding. */
-  function stage() {
-    const { el, text, show } = tl.dom;
-    const track = tl.parts.track('Preparation');
-    const words = el('span', {});
-    const node = el('div', { class: 'tl-row', hidden: true }, words, track.node);
-    return {
-      node,
-      draw(run) {
-        const now = tl.run.standing(run);
-        const active = !run.outcome && !run.progress;
-        show(node, active);
-        if (!active) return;
-        text(words, now.text + (now.total ? ` ${tl.fmt.whole(now.done)} of ${tl.fmt.whole(now.total)}` : ''));
-        track.set(now.done, now.total, now.text);
-      },
-    };
-  }
-
   function panel() {
     const { el, fill, show, text } = tl.dom;
     const title = el('h3', {});
-    const preparing = stage();
     const chart = tl.chart.chart();
     const numbers = el('p', { class: 'tl-head', id: 'train_lora_numbers' });
     const meanwhile = el('div', {});
     const samples = el('div', { class: 'tl-scroll', id: 'train_lora_samples' });
     const log = el('ul', { class: 'tl-log', id: 'train_lora_log' });
     const nothing = el('div', {}, empty());
-    const body = el('div', { hidden: true }, title, preparing.node, meanwhile,
+    const body = el('div', { hidden: true }, title, meanwhile,
       el('div', { class: 'tl-cols tl-even' },
         el('div', {}, el('div', { class: 'tl-panel' }, chart.node, numbers), el('div', { class: 'tl-panel' }, el('h3', {}, 'Log'), log)),
         el('div', { class: 'tl-panel' }, el('h3', {}, 'Samples'), samples)));
@@ -92,7 +72,6 @@ var trainLora = window.trainLora || {};
       show(body, run);
       if (!run || !tl.tab.showing('bake')) return;
       text(title, run.name || run.id);
-      preparing.draw(run);
       chart.set(run.points, run.progress ? run.progress.total_steps : 0);
       fill(numbers, facts(run), (list) => list.map((one) => el('span', {}, one)));
       fill(meanwhile, [run.published, run.outcome], () => usable(run));

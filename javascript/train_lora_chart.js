@@ -69,7 +69,7 @@ var trainLora = window.trainLora || {};
     function draw() {
       const width = picture.clientWidth;
       if (!width || !points.length) {
-        picture.replaceChildren();
+        picture.replaceChildren(svg('text', { x: width / 2, y: HEIGHT / 2, 'text-anchor': 'middle' }, 'The curve begins with the first step.'));
         return;
       }
       const [low, high] = limits(points);

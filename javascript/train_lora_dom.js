@@ -81,7 +81,7 @@ var trainLora = window.trainLora || {};
 
   function duration(seconds) {
     if (!(seconds >= 0) || !isFinite(seconds)) return '';
-    if (seconds < 1) return 'under 1 s';
+    if (seconds < 3) return `${seconds.toFixed(1)} s`;
     if (seconds < 90) return `${Math.round(seconds)} s`;
     const minutes = Math.round(seconds / 60);
     return minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;

@@ -40,10 +40,23 @@ var trainLora = window.trainLora || {};
     return `<lora:${name}:${weight}>${start ? ' ' + start : ''}`;
   }
 
+  /** The element as soon as it is there: newer gradio makes a tab's content when it is first opened. */
+  async function waitFor(selector, seconds) {
+    for (let waited = 0; waited < seconds; waited += 0.05) {
+      const found = find(selector);
+      if (found) return found;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    return null;
+  }
+
+  const hasTxt2img = () => Boolean(tabButton('tab_txt2img'));
+
   /** Open txt2img with the LoRA and its trigger in the prompt. False when this page has no txt2img. */
-  function tryInTxt2img(name, words, weight) {
-    const area = find('#txt2img_prompt textarea');
-    if (!area || !switchTo('tab_txt2img')) return false;
+  async function tryInTxt2img(name, words, weight) {
+    if (!switchTo('tab_txt2img')) return false;
+    const area = await waitFor('#txt2img_prompt textarea', 5);
+    if (!area) return false;
     type(area, withLora(area.value, name, weight > 0 ? weight : 1, words || ''));
     refreshCards();
     return true;
@@ -58,5 +71,5 @@ var trainLora = window.trainLora || {};
     }
   }
 
-  tl.host = { page, find, switchTo, type, withLora, tryInTxt2img, refreshCards };
+  tl.host = { page, find, switchTo, type, withLora, hasTxt2img, tryInTxt2img, refreshCards };
 })(trainLora);

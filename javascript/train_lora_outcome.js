@@ -14,7 +14,7 @@ var trainLora = window.trainLora || {};
   /** Puts the LoRA `name` into txt2img with the run's own trigger; nothing where the page has no txt2img. */
   function tryButton(name, run, main) {
     const { button } = tl.dom;
-    if (!tl.host.find('#txt2img_prompt textarea')) return null;
+    if (!tl.host.hasTxt2img()) return null;
     return button('Try in txt2img', async () => {
       const used = run.settings || await settingsOf(run).catch(() => null) || tl.recipe.values;
       tl.host.tryInTxt2img(name, used.activation_text || used.trigger_word, used.preferred_weight);

@@ -44,11 +44,13 @@ var trainLora = window.trainLora || {};
       if (pictures.set !== set) [set, shown] = [pictures.set, PAGE];
       const items = pictures.items || [];
       fill(grid, [set, items.slice(0, shown)], () => items.slice(0, shown).map((item, position) => tile(set, items, position)));
-      fill(more, [items.length, shown], () => (items.length > shown
-        ? button(`Show ${Math.min(PAGE * 4, items.length - shown)} more of ${items.length - shown}`, () => {
+      const rest = items.length - shown;
+      fill(more, [items.length, shown, pictures.count], () => [
+        rest > 0 ? button(`Show ${Math.min(PAGE * 4, rest)} more of ${rest}`, () => {
           shown += PAGE * 4;
           draw(pictures);
-        }) : null));
+        }) : null,
+        pictures.count > items.length ? el('span', { class: 'tl-dim' }, `The first ${items.length} of ${tl.fmt.whole(pictures.count)} can be looked at here.`) : null]);
     }
     return { node: el('div', {}, grid, more), draw };
   }

@@ -4,6 +4,7 @@ var trainLora = window.trainLora || {};
 (function (tl) {
   'use strict';
 
+  const BESIDE = ['output_name', 'trigger_word']; // say their advice themselves
   let form = null;
 
   function presetCards() {
@@ -82,7 +83,7 @@ var trainLora = window.trainLora || {};
 
   function advice(list) {
     const { note, link } = tl.dom;
-    return list.slice(0, 8).map((one) => {
+    return list.filter((one) => !BESIDE.includes(one.field)).slice(0, 8).map((one) => {
       const field = tl.recipe.fields[one.field];
       return note(one.level === 'error' ? 'bad' : 'warn', one.text, '',
         field ? [' ', link(`Show “${field.label}”`, () => form.reveal(one.field))] : null);

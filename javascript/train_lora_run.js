@@ -4,6 +4,10 @@ var trainLora = window.trainLora || {};
 (function (tl) {
   'use strict';
 
+  const STAGES = {
+    borrow: 'Borrowing the checkpoint', scan: 'Reading the pictures', latents: 'Encoding pictures', text: 'Encoding captions',
+    sample: 'Drawing samples', save: 'Saving', publish: 'Publishing',
+  };
   const POINTS = 4000; // above this every second point of the curve goes
   const LINES = 300;
 
@@ -44,7 +48,7 @@ var trainLora = window.trainLora || {};
     Phase(run, event) {
       run.phase = event;
       const last = run.log[run.log.length - 1];
-      if (event.text && (!last || last.message !== event.text)) say(run, event, 'info', event.text);
+      if (event.text && event.name !== 'sample' && (!last || last.message !== event.text)) say(run, event, 'info', event.text);
     },
     Progress: addPoint,
     Sampled: addSample,
@@ -85,8 +89,13 @@ var trainLora = window.trainLora || {};
   /** `{done, total, text}` of what goes on now: steps, or the stage before them. */
   function standing(run) {
     const { phase, progress } = run;
-    if (phase && phase.name !== 'train') return { done: phase.done, total: phase.total, text: phase.text || phase.name };
-    if (!progress) return { done: 0, total: 0, text: (phase && phase.text) || 'Starting' };
+    const name = phase ? phase.name : '';
+    if (name in STAGES && (!progress || phase.t > progress.t)) {
+      const words = name === 'sample' ? STAGES.sample : phase.text || STAGES[name];
+      if (!progress) return { done: phase.done, total: phase.total, text: words };
+      return { done: progress.step, total: progress.total_steps, text: `${words} at step ${tl.fmt.whole(progress.step)}` };
+    }
+    if (!progress) return { done: 0, total: 0, text: 'Starting' };
     const steps = `step ${tl.fmt.whole(progress.step)} of ${tl.fmt.whole(progress.total_steps)}`;
     const epoch = progress.epochs > 1 ? `, epoch ${progress.epoch} of ${progress.epochs}` : '';
     return { done: progress.step, total: progress.total_steps, text: steps + epoch };

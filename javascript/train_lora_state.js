@@ -118,7 +118,7 @@ var trainLora = window.trainLora || {};
     recipe.checking = true;
     tl.emit('checking', true);
     try {
-      recipe.check = await tl.api.post('check', { settings: recipe.values }, 300);
+      recipe.check = !recipe.values.train_data_dir ? null : await tl.api.post('check', { settings: recipe.values }, 300);
       recipe.problem = null;
     } catch (error) {
       if (error.status !== 0) recipe.check = null;

@@ -11,12 +11,13 @@ var gradioApp = () => document;
   let isLoaded = false, timer = 0;
 
   function settled() {
-    if (!isLoaded && document.querySelector('#txt2img_prompt')) {
+    if (!isLoaded && document.querySelector('#tabs')) {
       isLoaded = true;
       loaded.forEach((callback) => callback());
-      drawCards();
     }
     afterUpdate.forEach((callback) => callback());
+    const place = document.querySelector('#train-lora-cards');
+    if (place && !place.firstElementChild) drawCards();
   }
 
   document.addEventListener('DOMContentLoaded', () => {
