@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,10 @@ from .base import Guard, HostStatus, PictureRequest
 from .checkpoint_file import legacy_hash, mapped, under
 from .fifo import FifoLock
 
-_LORA_TAG = re.compile(r"<lora:([^:>]+)(?::([\d.+-]+))?(?::([\d.+-]+))?>")
-
 
 @dataclass(frozen=True)
-class _Held:
-    """A loaded checkpoint: its tensors and what is known about them."""
+class _Checkpoint:
+    """A checkpoint's tensors and what is known about them."""
 
     source: Source
     facts: Facts
@@ -52,7 +49,9 @@ class StandaloneHost:
         self._lora_dir, self._data_dir = Path(lora_dir), Path(data_dir)
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._lock = FifoLock()
-        self._held: _Held | None = None
+        self._file: _Checkpoint | None = None  # memory-mapped
+        self._held: _Checkpoint | None = None  # the same on the device
+        self._lent: _Checkpoint | None = None  # whose tensors the loan that is out points at
         self._own: Loan | None = None  # the modules that `txt2img` draws with; a loan's are never shared with it
 
     # what is loaded
@@ -61,28 +60,25 @@ class StandaloneHost:
         """Choose another checkpoint; a loan that is out notices when it comes back from `away`."""
         with self._lock:
             self._checkpoint, self._vae = Path(checkpoint), vae
-            self._held = self._own = None
+            self._file = self._held = self._own = None
 
     def identity(self) -> Identity | None:
-        if self._held is None and not self._checkpoint.is_file():
-            return None
-        return self._held.identity if self._held else self._identity()
+        return self._identity() if self._checkpoint.is_file() else None
 
     def status(self) -> HostStatus:
-        common: dict[str, Any] = {"host": self.name, "checkpoint": self._checkpoint.stem}
+        common: dict[str, Any] = {"host": self.name, "checkpoint": self._checkpoint.name}
         try:
-            held = self._loaded()
-            family = detect({key: tuple(tensor.shape) for key, tensor in held.source.unet.items()})
+            file = self._mapped()
+            family = detect({key: tuple(tensor.shape) for key, tensor in file.source.unet.items()})
         except HostError as error:
             return HostStatus(**common, problem=error.message, remedy=error.remedy)
-        precision = next(iter(held.source.unet.values())).dtype
         used, total = self._memory()
         return HostStatus(
             **common,
             family=family,
-            prediction=held.facts.prediction,
-            precision=str(precision).removeprefix("torch."),
-            vae=held.identity.vae,
+            prediction=file.facts.prediction,
+            precision=str(next(iter(file.source.unet.values())).dtype).removeprefix("torch."),
+            vae=file.identity.vae,
             memory_used_gb=used,
             memory_total_gb=total,
         )
@@ -93,21 +89,22 @@ class StandaloneHost:
     def lend(self) -> Iterator[Loan]:
         self._lock.acquire()
         try:
-            yield self._borrow()
+            loan, self._lent = self._borrow(), self._held
+            yield loan
         finally:
+            self._lent = None
             if self._lock.mine:  # not so after CheckpointSwitched
                 self._lock.release()
 
     @contextmanager
     def away(self, loan: Loan) -> Iterator[None]:
-        source = self._held.source if self._held else None
         if self._lock.mine:
             self._lock.release()
         try:
             yield
         finally:
             self._lock.acquire()
-        self._check_still(loan, source)
+        self._take_back(loan)
 
     def breathe(self, loan: Loan) -> bool:
         if not self._lock.waiting:
@@ -117,10 +114,10 @@ class StandaloneHost:
         return True
 
     def txt2img(self, request: PictureRequest) -> list[Image]:
-        """One picture; LoRAs named in the prompt are read from the LoRA folder. Raises HostError for unknown ones."""
-        if self._lock.mine:
-            return [self._picture(request)]
-        with self._lock:
+        """One picture; LoRAs named in the prompt are read from the LoRA folder.
+
+        Raises HostError for an unknown LoRA or when another checkpoint than the requested one is loaded."""
+        with nullcontext() if self._lock.mine else self._lock:
             return [self._picture(request)]
 
     # files
@@ -149,28 +146,6 @@ class StandaloneHost:
 
     # inside
 
-    def _loaded(self) -> _Held:
-        if self._held is None:
-            self._held = self._open()
-        return self._held
-
-    def _open(self) -> _Held:
-        tensors = mapped(self._checkpoint)
-        known = facts(self._checkpoint, tensors)
-        first_stage = under(tensors, "first_stage_model.") if self._vae is None else _vae_file(self._vae)
-        source = Source(
-            unet=self._placed(under(tensors, "model.diffusion_model.")),
-            text_encoders=[self._placed(under(tensors, "cond_stage_model.transformer."))],
-            vae=self._placed(first_stage),
-            heads=known.heads,
-            text_heads=[known.text_heads],
-            text_activations=[known.text_activation],
-        )
-        return _Held(source, known, self._identity())
-
-    def _placed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {key: tensor.to(self._device) for key, tensor in tensors.items()}
-
     def _identity(self) -> Identity:
         return Identity(
             title=self._checkpoint.name,
@@ -178,6 +153,37 @@ class StandaloneHost:
             legacy_hash=legacy_hash(self._checkpoint),
             vae=self._vae.name if self._vae else "",
         )
+
+    def _mapped(self) -> _Checkpoint:
+        """Cheap: nothing is read but the header, the small numbers and the yaml."""
+        if self._file is None:
+            tensors = mapped(self._checkpoint)
+            known = facts(self._checkpoint, tensors)
+            source = Source(
+                unet=under(tensors, "model.diffusion_model."),
+                text_encoders=[under(tensors, "cond_stage_model.transformer.")],
+                vae=under(tensors, "first_stage_model.") if self._vae is None else _vae_file(self._vae),
+                heads=known.heads,
+                text_heads=[known.text_heads],
+                text_activations=[known.text_activation],
+            )
+            self._file = _Checkpoint(source, known, self._identity())
+        return self._file
+
+    def _loaded(self) -> _Checkpoint:
+        if self._held is None:
+            file = self._mapped()
+            source = replace(
+                file.source,
+                unet=self._placed(file.source.unet),
+                text_encoders=[self._placed(tensors) for tensors in file.source.text_encoders],
+                vae=self._placed(file.source.vae),
+            )
+            self._held = replace(file, source=source)
+        return self._held
+
+    def _placed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {key: tensor.to(self._device) for key, tensor in tensors.items()}
 
     def _borrow(self) -> Loan:
         held = self._loaded()
@@ -197,23 +203,27 @@ class StandaloneHost:
             device=self._device,
         )
 
-    def _check_still(self, loan: Loan, source: Source | None) -> None:
-        """After the lock was free: the same checkpoint, perhaps with new tensors, or CheckpointSwitched, lock free."""
-        now = self._loaded().identity
-        if now.key != loan.identity.key:
+    def _take_back(self, loan: Loan) -> None:
+        """The lock is held again: is it the same checkpoint, and are its tensors where they were?"""
+        now = self.identity()
+        if now is None or now.key != loan.identity.key:
             self._lock.release()
-            raise CheckpointSwitched(f"{now.title} is loaded now.", f"Load {loan.identity.title} again to go on.")
-        if self._loaded().source is not source:
+            loaded = now.title if now else "Nothing"
+            raise CheckpointSwitched(f"{loaded} is loaded now.", f"Load {loan.identity.title} again to go on.")
+        if self._loaded() is not self._lent:
             rebind(loan, self._loaded().source)
+            self._lent = self._held
 
     def _picture(self, request: PictureRequest) -> Image:
         from ..sampling.draw import SampleRequest, draw
+        from .prompt_loras import attached, without_tags
 
+        if request.checkpoint not in ("", self._checkpoint.name):
+            raise HostError(f"{self._checkpoint.name} is loaded.", f"Load {request.checkpoint} for this picture.")
         self._own = self._own or self._borrow()
-        prompt, negative = _LORA_TAG.sub("", request.prompt).strip(), _LORA_TAG.sub("", request.negative).strip()
         sample = SampleRequest(
-            prompt=prompt,
-            negative=negative,
+            prompt=without_tags(request.prompt),
+            negative=without_tags(request.negative),
             width=request.width,
             height=request.height,
             steps=request.steps,
@@ -221,27 +231,8 @@ class StandaloneHost:
             seed=request.seed,
             clip_skip=self._own.clip_skip,
         )
-        with self._with_loras(self._own, request.prompt):
+        with attached(self._own, request.prompt, self.loras()):
             return draw(self._own, sample)
-
-    @contextmanager
-    def _with_loras(self, loan: Loan, prompt: str) -> Iterator[None]:
-        """Attach what `<lora:name:weight>` or `<lora:name:text encoder:U-Net>` ask for, with A1111's meaning."""
-        from ..adapters.build import from_tensors
-        from ..adapters.load import read
-
-        with ExitStack() as attached:
-            for name, text, unet in _LORA_TAG.findall(prompt):
-                path = self.loras().get(name)
-                if path is None:
-                    raise HostError(
-                        f"There is no LoRA named {name}.", f"Known are: {', '.join(self.loras()) or 'none'}."
-                    )
-                adapters = from_tensors(loan, read(path))
-                adapters.multipliers = {"text_encoder": _weight(text, 1.0), "unet": _weight(unet, _weight(text, 1.0))}
-                adapters.attach()
-                attached.callback(adapters.detach)
-            yield
 
     def _memory(self) -> tuple[float, float]:
         """(used, total) of the device in GB; zeros where there is nothing to measure."""
@@ -249,13 +240,6 @@ class StandaloneHost:
             return 0.0, 0.0
         free, total = torch.cuda.mem_get_info(self._device)
         return (total - free) / 2**30, total / 2**30
-
-
-def _weight(text: str, otherwise: float) -> float:
-    try:
-        return float(text) if text else otherwise
-    except ValueError as error:
-        raise HostError(f"{text!r} is not a weight of a LoRA.", "Write it like <lora:name:0.8>.") from error
 
 
 def _vae_file(path: Path) -> dict[str, Tensor]:
