@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lib_lora_train.data import buckets
@@ -16,6 +17,7 @@ from lib_lora_train.errors import SettingsError
 from lib_lora_train.settings.schema import DataSettings
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
+patient = hypothesis_settings(max_examples=60, deadline=None)  # machines are busy
 
 
 def golden():
@@ -109,6 +111,7 @@ def data_settings(draw, **fixed):
     )  # fmt: skip
 
 
+@patient
 @given(sides, sides, data_settings())
 def test_nearest_ratio_holds_its_promises(width, height, data):
     try:
@@ -123,6 +126,7 @@ def test_nearest_ratio_holds_its_promises(width, height, data):
         assert got.resized[0] <= width and got.resized[1] <= height
 
 
+@patient
 @given(sides, sides, data_settings())
 def test_portrait_and_landscape_mirror_each_other(width, height, data):
     try:
@@ -134,6 +138,7 @@ def test_portrait_and_landscape_mirror_each_other(width, height, data):
     )  # fmt: skip
 
 
+@patient
 @given(sides, sides, data_settings(bucket_rule="sd-scripts"))
 def test_sd_scripts_rule_never_fails_either(width, height, data):
     try:
@@ -142,6 +147,7 @@ def test_sd_scripts_rule_never_fails_either(width, height, data):
         return
 
 
+@patient
 @given(sides, sides)
 def test_no_bucket_of_the_list_is_nearer_in_ratio(width, height):
     got = fit(width, height)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lib_lora_train.data import captions
 from lib_lora_train.settings.schema import CaptionSettings
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
+patient = hypothesis_settings(max_examples=60, deadline=None)  # machines are busy
 OURS = {"shuffle_caption", "keep_tokens", "caption_dropout_rate", "caption_tag_dropout_rate", "caption_separator"}
 
 
@@ -34,6 +36,7 @@ def test_processing_draw_by_draw(case):
 TAGS = st.lists(st.text("abc ", min_size=1, max_size=4).map(str.strip).filter(bool), min_size=1, max_size=8)
 
 
+@patient
 @given(TAGS, st.integers(0, 9), st.integers(0, 99))
 def test_shuffling_keeps_all_tags_and_the_first_ones_in_place(tags, keep, seed):
     settings = CaptionSettings(shuffle_caption=True, keep_tokens=keep)
@@ -41,6 +44,7 @@ def test_shuffling_keeps_all_tags_and_the_first_ones_in_place(tags, keep, seed):
     assert sorted(got) == sorted(tags) and got[:keep] == tags[:keep]
 
 
+@patient
 @given(st.text(), st.floats(0, 1), st.integers(0, 99))
 def test_variants_hold_whatever_processing_makes(caption, rate, seed):
     settings = CaptionSettings(caption_dropout_rate=rate)
@@ -64,6 +68,7 @@ def test_encodings(encoding):
     assert got.remarks == (frozenset({"encoding"}) if encoding in ("cp1252", "latin-1") else frozenset())
 
 
+@patient
 @given(st.binary(max_size=60))
 def test_no_bytes_fail(data):
     assert "\n" not in captions.decode(data).text

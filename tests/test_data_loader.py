@@ -61,8 +61,7 @@ def vae():
 
 @pytest.fixture
 def loan(vae):
-    text = torch.nn.Embedding(50, 6).requires_grad_(False)
-    torch.nn.init.normal_(text.weight, generator=torch.Generator().manual_seed(0))
+    text = torch.nn.Embedding.from_pretrained(torch.randn(50, 6, generator=torch.Generator().manual_seed(0)))
     return Loan(
         Letters(), torch.nn.Linear(1, 1), [text], [], vae, torch.ones(10), "epsilon", False, 0.5, 1,
         Identity("tiny"), torch.device("cpu"),

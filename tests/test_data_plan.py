@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -21,6 +22,7 @@ from lib_lora_train.errors import DataError
 from lib_lora_train.settings.schema import CaptionSettings, DataSettings, TrainingSettings
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
+patient = hypothesis_settings(max_examples=60, deadline=None)  # machines are busy
 
 
 def golden(name):
@@ -114,7 +116,7 @@ def make(repeats, sizes=(64,), batch=2, seed=0, reg=()):
 REPEATS = st.lists(st.integers(1, 5), min_size=1, max_size=9)
 
 
-@settings(max_examples=50)
+@patient
 @given(REPEATS, st.integers(1, 5), st.integers(0, 2**63), st.integers(0, 9))
 def test_every_epoch_holds_every_sample_once_in_batches_of_one_bucket(repeats, batch, seed, number):
     plan = make(repeats, (64, 128, 192), batch, seed)
@@ -128,7 +130,7 @@ def test_every_epoch_holds_every_sample_once_in_batches_of_one_bucket(repeats, b
     assert len(batches) == plan.batches_per_epoch
 
 
-@settings(max_examples=30)
+@patient
 @given(REPEATS, st.lists(st.integers(1, 5), min_size=1, max_size=9))
 def test_regularisation_matches_the_training_samples(train, reg):
     plan = make(train + reg, reg=range(len(train), len(train) + len(reg)))
@@ -163,6 +165,7 @@ def test_a_year_taken_for_repeats_is_refused_by_name():
         Plan(records, [Fit((64, 64), (64, 64), (0, 0))], 1, 0)
 
 
+@patient
 @given(st.integers(1, 50), st.integers(1, 9), st.integers(1, 500))
 def test_steps_fit_into_the_epochs(batches, accumulation, steps):
     training = TrainingSettings(max_train_steps=steps, gradient_accumulation_steps=accumulation)

@@ -262,6 +262,7 @@ def test_bad_pictures_are_left_out_with_reasons_and_the_rest_goes_on(tmp_path):
         "cmyk.jpg": bytes_of(good.convert("CMYK"), "JPEG"),
         "deep.png": bytes_of(Image.fromarray(np.full((8, 8), 40000, np.uint16)), "PNG"),
         "behind.jpg": whole["JPEG"] + b"\0" * 10_000,  # phones append films
+        "phone.jpg": bytes_of(good, "MPO", save_all=True, append_images=[good]),  # several pictures, the first counts
         "behind.png": whole["PNG"] + b"\0" * 10_000,
     }
     for name, data in {**{n: d for n, (d, _) in bad.items()}, **good_ones, "thumbs.db": b"x"}.items():

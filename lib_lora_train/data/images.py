@@ -85,9 +85,9 @@ def decode(data: bytes, background: str = "white") -> np.ndarray:
     Raises DataError as `open_picture`, also for pixels that cannot be decoded; the message does not name the file.
     """
     image = open_picture(io.BytesIO(data))
+    how = turn(image)  # before loading, so that it agrees with `upright_size` about EXIF data behind the pixels
     try:
         image.load()
-        how = turn(image)
         rgb = _rgb(image if how is None else image.transpose(how), colour(background))
     except BROKEN as error:
         raise DataError(f"cannot be decoded: {error}") from error

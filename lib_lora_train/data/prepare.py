@@ -18,10 +18,10 @@ from .ahead import ahead
 from .fingerprint import of_vae
 from .jobs import Job, digest_of, latent_key, pixels
 from .latents import Encoder, LatentCache
+from .pace import Pace
 from .plan import Plan
 
 _THREADS = min(4, os.cpu_count() or 1)  # decoding pictures; Pillow lets other threads run meanwhile
-_REPORT_EVERY = 32  # pictures looked up per progress event
 
 
 def prepare(loan: Loan, plan: Plan, settings: Settings, cache: LatentCache) -> Generator[Phase | Warned, None, Plan]:
@@ -49,10 +49,10 @@ def prepare(loan: Loan, plan: Plan, settings: Settings, cache: LatentCache) -> G
 
 def _with_digests(plan: Plan, cache: LatentCache) -> Generator[Phase, None, Plan]:
     """The plan with every file's content known. Files seen before are not read."""
-    total, records = len(plan.records), []
+    pace, total, records = Pace(), len(plan.records), []
     found = ahead(lambda record: digest_of(record, cache), plan.records, 2 * _THREADS, _THREADS)
     for number, (record, digest) in enumerate(zip(plan.records, found, strict=True)):
-        if number % _REPORT_EVERY == 0:
+        if pace.due():
             yield Phase(name="latents", text="Looking at pictures", done=number, total=total)
         records.append(replace(record, digest=digest))
     return Plan(records, plan.fits, plan.batch_size, plan.seed)
@@ -72,9 +72,9 @@ def _jobs(plan: Plan, settings: Settings, vae: str) -> list[Job]:
 
 def _missing(jobs: list[Job], cache: LatentCache) -> Generator[Phase | Warned, None, list[Job]]:
     """The jobs whose latents are not cached. Every entry is read, so a damaged one shows now, not during training."""
-    missing = []
+    pace, missing = Pace(), []
     for number, job in enumerate(jobs):
-        if number % _REPORT_EVERY == 0:
+        if pace.due():
             yield Phase(name="latents", text="Looking up latents", done=number, total=len(jobs))
         if cache.get(job.key) is None:
             missing.append(job)

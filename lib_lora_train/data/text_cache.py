@@ -10,6 +10,7 @@ import torch
 from ..events import Phase, Warned
 from ..families.loan import Conditioning, Loan
 from .fingerprint import of_text_encoders
+from .pace import Pace
 from .store import Store, digest
 
 _VERSION = "texts 1"
@@ -29,8 +30,12 @@ class TextCache:
         """Encode what is missing, a few captions per item. The text encoders must be as when nothing is trained."""
         facts = (loan.family.name, max_token_length, clip_skip)
         self._encoder = digest(_VERSION, of_text_encoders(loan.text_encoders), *facts)
-        wanted = sorted(set(captions))
-        missing = [caption for caption in wanted if self._entry(caption) is None]
+        wanted, missing, pace = sorted(set(captions)), [], Pace()
+        for done, caption in enumerate(wanted):
+            if pace.due():
+                yield Phase(name="text", text="Looking up captions", done=done, total=len(wanted))
+            if self._entry(caption) is None:
+                missing.append(caption)
         if self.store.damaged:
             yield Warned(text=f"{self.store.damaged} cached captions were damaged and are made anew.")
         for start in range(0, len(missing), _BATCH):
@@ -43,6 +48,8 @@ class TextCache:
                 pooled = {} if found.pooled is None else {"pooled": found.pooled[i].clone()}
                 self.store.put(self._key(caption), {"context": found.context[i].clone(), **pooled})
         self.store.trim()
+        if self.store.trouble:
+            yield Warned(text=f"Captions cannot be kept on disk ({self.store.trouble}); they are held in memory.")
         yield Phase(name="text", text="Captions encoded", done=len(wanted), total=len(wanted))
 
     def get(self, captions: Sequence[str]) -> Conditioning | None:
