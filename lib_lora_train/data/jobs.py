@@ -29,6 +29,7 @@ def latent_key(record: ImageRecord, fit: Fit, mirrored: bool, data: DataSettings
 
 
 def digest_of(record: ImageRecord, cache: LatentCache) -> str:
+    """The content's digest. Raises DataError when the file is gone, or not as it was when the folder was read."""
     try:
         facts = record.path.stat()
         if record.bytes and (facts.st_size, facts.st_mtime_ns) != (record.bytes, record.mtime_ns):
