@@ -130,10 +130,19 @@ def test_files_that_cannot_be_lent_are_named(tmp_path, name):
             pass
 
 
-def test_a_broken_yaml_is_named(tiny_checkpoint, tmp_path):
+@pytest.mark.parametrize(
+    "text", ["model: [", "model: {params: {parameterization: x0}}", "model: {params: {scale_factor: big}}"]
+)
+def test_a_broken_yaml_is_named(tmp_path, text):
     path = tiny.make(tmp_path)
-    path.with_suffix(".yaml").write_text("model: [")
+    path.with_suffix(".yaml").write_text(text)
     assert "tiny-sd1.yaml" in StandaloneHost(path, tmp_path, tmp_path).status().problem
+
+
+def test_other_families_are_told_before_anything_starts(tiny_checkpoint, tmp_path):
+    key = "model.diffusion_model.label_emb.0.0.weight"
+    save_file({**load_file(tiny_checkpoint), key: torch.ones(2, 2)}, tmp_path / "xl.safetensors")
+    assert "SDXL" in StandaloneHost(tmp_path / "xl.safetensors", tmp_path, tmp_path).status().problem
 
 
 def save_lora(host, folder, name, size=0.5):

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import HostError
 from ..objectives.schedule import is_zero_terminal, scaled_linear, zero_terminal
 
+_PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}
 _SMALL_MODEL = 512  # text encoders narrower than this do not have CLIP's 64 channels per head
 
 
@@ -35,23 +36,31 @@ class Facts:
 
 def facts(checkpoint: Path, tensors: Mapping[str, Tensor]) -> Facts:
     """Of `checkpoint`, whose tensors by full key are `tensors`. The yaml beside it (LDM's model configuration) wins
-    over marks inside it (`v_pred`, `ztsnr`). Raises HostError when the yaml cannot be read."""
-    params = _params(checkpoint.with_suffix(".yaml"))
-    mark = "v" if "v_pred" in tensors else "eps"
-    kind = str(params.get("parameterization", mark))
-    if kind not in ("v", "eps"):
-        raise HostError(f"{checkpoint.stem}.yaml names the parameterization {kind!r}.", "Known are eps and v.")
-    unet = _inner(params, "unet_config")
-    heads = int(unet.get("num_heads", Facts.heads))
+    over marks inside it (`v_pred`, `ztsnr`). Raises HostError when the yaml cannot be understood."""
+    path = checkpoint.with_suffix(".yaml")
+    try:
+        return _facts(_params(path), tensors)
+    except (TypeError, ValueError) as error:
+        raise HostError(f"{path.name} cannot be understood ({error}).", "Correct or remove the file.") from error
+
+
+def _facts(params: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Facts:
+    heads = int(_inner(params, "unet_config").get("num_heads", Facts.heads))
     clip = _clip_config(_inner(params, "cond_stage_config"))
     return Facts(
         alphas_cumprod=_schedule(params, tensors),
-        prediction="v_prediction" if kind == "v" else "epsilon",
+        prediction=_prediction(str(params.get("parameterization", "v" if "v_pred" in tensors else "eps"))),
         vae_scale=float(params.get("scale_factor", Facts.vae_scale)),
         heads=heads,
-        text_heads=int(clip.get("num_attention_heads", heads if _narrow(tensors) else 0)),
+        text_heads=int(clip.get("num_attention_heads", heads if _narrow(tensors) else Facts.text_heads)),
         text_activation=str(clip.get("hidden_act", Facts.text_activation)),
     )
+
+
+def _prediction(parameterization: str) -> str:
+    if parameterization not in _PREDICTIONS:
+        raise ValueError(f"unknown parameterization {parameterization!r}")
+    return _PREDICTIONS[parameterization]
 
 
 def _schedule(params: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Tensor:
@@ -71,11 +80,9 @@ def _params(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise HostError(f"{path.name} cannot be read ({error}).", "Correct or remove the file.") from error
-    model = content.get("model") if isinstance(content, dict) else None
-    params = model.get("params") if isinstance(model, dict) else None
-    return params if isinstance(params, dict) else {}
+    except (yaml.YAMLError, OSError) as error:
+        raise ValueError(str(error)) from error
+    return _inner(content if isinstance(content, dict) else {}, "model")
 
 
 def _inner(params: Mapping[str, Any], name: str) -> dict[str, Any]:

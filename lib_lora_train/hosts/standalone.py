@@ -13,8 +13,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ..errors import CheckpointSwitched, HostError
-from ..families.borrow import Source, borrow, rebind
-from ..families.detect import detect
+from ..families.borrow import Source, borrow, check, rebind
 from ..families.loan import Identity, Loan
 from ..families.sidecar import Facts, facts
 from ..families.tokenizer import ClipTokenizer
@@ -69,7 +68,7 @@ class StandaloneHost:
         common: dict[str, Any] = {"host": self.name, "checkpoint": self._checkpoint.name}
         try:
             file = self._mapped()
-            family = detect({key: tuple(tensor.shape) for key, tensor in file.source.unet.items()})
+            family = check({key: tuple(tensor.shape) for key, tensor in file.source.unet.items()})
         except HostError as error:
             return HostStatus(**common, problem=error.message, remedy=error.remedy)
         used, total = self._memory()
