@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from lib_lora_train.app import trust
 from lib_lora_train.app.refusals import Forbidden, Unauthorized
+from lib_lora_train.data.layout import existing
 from lib_lora_train.errors import SettingsError
 
 
@@ -70,3 +71,15 @@ def test_weights_to_continue_from_may_lie_in_the_lora_folder_but_not_around_it(t
     (host.lora_dir() / "link").symlink_to(tmp_path.parent)
     with pytest.raises(Forbidden):
         trust.check_folders(recipe("", network_weights=str(host.lora_dir() / "link" / "a.safetensors")), host)
+
+
+@pytest.mark.parametrize("spelling", ["{}", ' "{}" ', "'{}'", "{}/", "{}/../set", "{}/sub/.."])
+def test_a_folder_is_judged_as_the_one_that_is_read(tmp_path, spelling):
+    """Quotes of "Copy as path", dots and blanks must not lead past the check."""
+    (tmp_path / "set" / "sub").mkdir(parents=True)
+    text = spelling.format(tmp_path / "set")
+    assert trust.typed_folder(text) == existing(text, "folder")
+    host, asked = StageHost(tmp_path), []
+    host.allowed_folder = lambda path: asked.append(path) or True
+    trust.check_folders(recipe(text), host)
+    assert asked == [existing(text, "folder")]

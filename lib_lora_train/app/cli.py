@@ -13,6 +13,7 @@ from ..errors import SettingsError, TrainLoraError
 from ..settings import recipe
 from ..settings.load import from_mapping, to_mapping
 from ..settings.schema import Settings
+from .trust import typed_folder
 
 if TYPE_CHECKING:
     from .jobs import JobRunner
@@ -81,7 +82,7 @@ def _settings(path: Path, changes: list[str]) -> Settings:
         given[name.strip()] = value.strip()
     settings = from_mapping(given, recipe.read(path))
     flat = to_mapping(settings)
-    return from_mapping({n: str(Path(flat[n]).expanduser().resolve()) for n in _PATHS if flat[n]}, settings)
+    return from_mapping({name: str(typed_folder(flat[name])) for name in _PATHS if flat[name].strip()}, settings)
 
 
 def _resume(args: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from ..data.types import Fit, ImageRecord
 from ..errors import DataError, SettingsError
 from ..settings.schema import Settings
 from .refusals import NotFound
+from .trust import typed_folder
 
 _SETS = 8  # remembered at a time
 _THUMBNAILS = 1024
@@ -30,12 +31,14 @@ _SIDES = (32, 512)  # of a thumbnail, px
 
 @dataclass(frozen=True)
 class DataSet:
-    """`id` is random and names the set in the page's requests."""
+    """`id` is random and names the set in the page's requests; `folders` are where a change would make it another."""
 
     id: str
     scan: Scan
     fits: list[Fit]
     lints: list[Lint]
+    folders: list[Path]
+    stamp: int
 
     @property
     def records(self) -> list[ImageRecord]:
@@ -46,7 +49,7 @@ class DataSets:
     """Thread-safe, bounded."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._scanning, self._lock = threading.Lock(), threading.Lock()
         self._sets: OrderedDict[object, DataSet] = OrderedDict()
         self._small = lru_cache(maxsize=_THUMBNAILS)(small_jpeg)
 
@@ -55,14 +58,17 @@ class DataSets:
 
         Raises SettingsError (field train_data_dir) when there is nothing to train on.
         """
-        key = (settings.data, settings.captions, settings.naming.trigger_word, _stamp(settings))
-        with self._lock:  # a second asker waits for the first one's scan instead of scanning too
-            if key not in self._sets:
-                self._sets[key] = _scanned(settings)
-            self._sets.move_to_end(key)
-            while len(self._sets) > _SETS:
-                self._sets.popitem(last=False)
-            return self._sets[key]
+        key = (settings.data, settings.captions, settings.naming.trigger_word)
+        with self._scanning:  # a second asker waits for the first one's scan instead of scanning too
+            known = self._sets.get(key)
+            if known is None or known.stamp != _stamp(known.folders):
+                known = _scanned(settings)
+            with self._lock:
+                self._sets[key] = known
+                self._sets.move_to_end(key)
+                while len(self._sets) > _SETS:
+                    self._sets.popitem(last=False)
+            return known
 
     def picture(self, set_id: str, index: int, size: int) -> bytes:
         """A JPEG at most `size` px wide and high. Raises NotFound; DataError for a file that is no picture any more."""
@@ -80,27 +86,33 @@ def _scanned(settings: Settings) -> DataSet:
     except DataError as error:
         raise SettingsError(error.message, error.remedy, "train_data_dir") from error
     where = fits(found.records, settings.data)
-    return DataSet(secrets.token_urlsafe(12), found, where, lint(found, settings.naming.trigger_word, settings.data))
+    lints = lint(found, settings.naming.trigger_word, settings.data)
+    folders = _folders(settings, found)
+    return DataSet(secrets.token_urlsafe(12), found, where, lints, folders, _stamp(folders))
 
 
-def _stamp(settings: Settings) -> tuple:
-    """Changes whenever a file of the data set does: cheap beside opening every picture."""
-    roots = (settings.data.train_data_dir, settings.data.reg_data_dir)
-    return tuple(hash(tuple(_entries(Path(root).expanduser(), 2))) for root in roots if root)
+def _folders(settings: Settings, found: Scan) -> list[Path]:
+    """Those that hold the files, and those above them up to the chosen ones."""
+    roots = {typed_folder(text) for text in (settings.data.train_data_dir, settings.data.reg_data_dir) if text.strip()}
+    folders = set(roots)
+    for item in (*found.records, *found.left_out):
+        folders.add(item.path.parent)
+        folders.update(p for p in item.path.parents if any(root in p.parents for root in roots))
+    return sorted(folders)
 
 
-def _entries(folder: Path, depth: int) -> Iterator[tuple[str, int, int]]:
-    """(path, bytes, mtime) of the files down to `depth` levels below, nothing for what cannot be read."""
+def _stamp(folders: list[Path]) -> int:
+    """Changes whenever a file in one of `folders` does: cheap beside opening every picture."""
+    return hash(tuple(entry for folder in folders for entry in _entries(folder)))
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """(path, bytes, mtime) of what is in it; a folder that cannot be read has its complaint for content."""
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-        for entry in entries:
-            if entry.is_dir():
-                yield (entry.path, 0, 0)
-                yield from _entries(Path(entry.path), depth - 1) if depth else ()
-            else:
-                stat = entry.stat()
-                yield (entry.path, stat.st_size, stat.st_mtime_ns)
+            for entry in sorted(found, key=lambda entry: entry.name):
+                facts = entry.stat()
+                yield (entry.path, facts.st_size, facts.st_mtime_ns)
     except OSError as error:
         yield (f"{folder}: {error.strerror}", 0, 0)
 

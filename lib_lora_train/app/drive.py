@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -66,13 +67,14 @@ class Drive:
 
     def _borrow_and_train(self) -> None:
         self.tell(Phase(name="borrow", text="Waiting for the web UI's checkpoint"))
+        job, began = self.job, time.monotonic()
         with self.host.lend() as loan:
-            job = self.job
+            waited = time.monotonic() - began
             self._note_origin(loan)
             events = self.engine(loan, job.settings, job.control, job.folder, resume=job.resume)
             with closing(events):
                 for event in events:
-                    self.tell(event)
+                    self.tell(_since_click(event, waited))
                     self._react(event, loan)
         self._note_speed()
 
@@ -177,6 +179,16 @@ class Drive:
                 can_resume=runs.has_state(self.job.folder),
             )
         )
+
+
+def _since_click(event: Event, waited: float) -> Event:
+    """The engine's clock starts with the loan, the user's with the click."""
+    if not isinstance(event, Finished):
+        return event
+    first = event.seconds_to_first_step
+    return msgspec.structs.replace(
+        event, seconds=event.seconds + waited, seconds_to_first_step=first + waited if first else first
+    )
 
 
 def _said(error: Exception) -> tuple[str, str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ..errors import HostError, SettingsError
+from ..data.layout import existing
+from ..engine.run import run
+from ..errors import DataError, HostError, SettingsError
 from ..events import Control, Event, Paused, Phase, Progress, Resumed
 from ..export.folder import RunFolder
 from ..hosts.base import Host
@@ -36,7 +37,7 @@ WISHES: dict[str, Callable[[Control], None]] = {
 class JobRunner:
     """Thread-safe. `engine` is `engine.run.run` unless a test plays another."""
 
-    def __init__(self, host: Host | None = None, engine: Callable[..., Iterator[Event]] | None = None):
+    def __init__(self, host: Host | None = None, engine: Callable[..., Iterator[Event]] = run):
         self._given = host
         self._engine = engine
         self._lock = threading.Lock()
@@ -143,9 +144,10 @@ class JobRunner:
             if advice.level == "error":
                 raise SettingsError(advice.text, "Change it at that field.", advice.field)
         trust.check_folders(settings, self._host)
-        folder = settings.data.train_data_dir
-        if not folder or not Path(folder).expanduser().is_dir():
-            raise SettingsError(f"There is no folder {folder!r}.", "Give the folder of pictures.", "train_data_dir")
+        try:
+            existing(settings.data.train_data_dir, "picture folder")
+        except DataError as error:
+            raise SettingsError(error.message, error.remedy, "train_data_dir") from error
         if taken(self._host, settings) and not confirm_overwrite:
             raise Conflict(
                 f"There is a LoRA “{settings.naming.output_name}” already.",
@@ -155,17 +157,11 @@ class JobRunner:
 
     def _begin(self, folder: RunFolder, settings: Settings, resume: bool) -> str:
         job = Job(settings, folder, Journal(folder.events, resume), resume)
-        drive = Drive(job, self._host, self._engine or _engine())
+        drive = Drive(job, self._host, self._engine)
+        self._job = job
         # A daemon, so that the program can end at any time: what is on disk lets the run go on later.
         threading.Thread(target=drive.run, name=f"train-lora {job.id}", daemon=True).start()
-        self._job = job
         return job.id
-
-
-def _engine() -> Callable[..., Iterator[Event]]:
-    from ..engine.run import run  # late: torch and diffusers are not needed for listing runs
-
-    return run
 
 
 def _plain(event: Event | None) -> dict[str, Any] | None:

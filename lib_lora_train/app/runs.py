@@ -14,7 +14,7 @@ import msgspec
 from ..engine import state
 from ..errors import SettingsError
 from ..events import Event, Failed, Finished, Progress, Published, Sampled, Warned
-from ..export.folder import RunFolder, written
+from ..export.folder import RunFolder, explained, written
 from ..settings import recipe
 from ..settings.load import to_mapping
 from ..settings.schema import Settings
@@ -35,12 +35,13 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 def create(data_dir: Path, settings: Settings, overwrite: bool = False) -> RunFolder:
-    """A new folder `<date>-<name>` with the recipe in it. Raises OSError as the file system does."""
+    """A new folder `<date>-<name>` with the recipe in it. Raises ExportError as the file system refuses."""
     root = data_dir / "runs"
-    root.mkdir(parents=True, exist_ok=True)
-    folder = RunFolder(_claimed(root, _folder_name(settings.naming.output_name)), data_dir / "cache").make()
-    with written(folder.recipe) as beside:
-        beside.write_text(recipe.dumps(settings), encoding="utf-8")
+    with explained(root):
+        root.mkdir(parents=True, exist_ok=True)
+        folder = RunFolder(_claimed(root, _folder_name(settings.naming.output_name)), data_dir / "cache").make()
+        with written(folder.recipe) as beside:
+            beside.write_text(recipe.dumps(settings), encoding="utf-8")
     write_origin(folder, Origin(overwrite=overwrite))
     return folder
 
@@ -71,7 +72,8 @@ def find(data_dir: Path, run_id: str) -> RunFolder:
 
 
 def write_origin(folder: RunFolder, origin: Origin) -> None:
-    with written(folder.root / "origin.json") as beside:
+    path = folder.root / "origin.json"
+    with explained(path), written(path) as beside:
         beside.write_bytes(msgspec.json.encode(origin))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,6 +43,11 @@ def foreign(request: Request) -> bool:
     return not asked or asked not in ours
 
 
+def typed_folder(text: str) -> Path:
+    """The folder that `data.layout.existing` makes of what a user typed, without asking whether it is there."""
+    return Path(os.path.abspath(os.path.expanduser(text.strip().strip("\"'").strip())))
+
+
 def check_folders(settings: Settings, host: Host) -> None:
     """Pictures and weights only from where the host's exposure allows. Raises SettingsError or Forbidden by field."""
     named = {
@@ -50,16 +56,19 @@ def check_folders(settings: Settings, host: Host) -> None:
         "network_weights": settings.network.network_weights,
     }
     for field, text in named.items():
-        if text:
-            _check_folder(field, text, host)
+        if "\0" in text:
+            raise SettingsError(f"`{field}` holds a character no path can have.", "Type the path again.", field)
+        if text.strip():
+            _check_path(field, text, host)
 
 
-def _check_folder(field: str, text: str, host: Host) -> None:
-    if "\0" in text:
-        raise SettingsError(f"`{field}` holds a character no path can have.", "Type the path again.", field)
-    path = Path(text).expanduser()
-    if field == "network_weights" and _inside(path, host.lora_dir()):
-        return
+def _check_path(field: str, text: str, host: Host) -> None:
+    """Read in the same way as by those who open it; anything else would let spellings through."""
+    path = typed_folder(text)
+    if field == "network_weights":
+        path = Path(text).expanduser()
+        if _inside(path, host.lora_dir()):
+            return
     if not host.allowed_folder(path):
         raise Forbidden(
             f"{text} may not be read: this web UI is open to others.",
