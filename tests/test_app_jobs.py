@@ -14,6 +14,7 @@ from lib_lora_train.app.refusals import Conflict, Forbidden, NotFound
 from lib_lora_train.engine import state
 from lib_lora_train.errors import HostError, OutOfMemory, SettingsError
 from lib_lora_train.events import Failed, Finished, Paused, Published, Warned
+from lib_lora_train.settings.recipe import read
 
 
 @pytest.fixture
@@ -324,3 +325,16 @@ def test_status_tells_progress_and_phase(stage):
     assert runner.status()["state"] == "stopping"
     engine.go.release(5)
     assert runner.wait(20)
+
+
+def test_weights_to_continue_from_are_found_in_the_lora_folder_as_cards_name_them(stage, tmp_path):
+    host, _engine, runner, _settings = stage
+    (host.lora_dir() / "sub").mkdir()
+    (host.lora_dir() / "sub" / "old.safetensors").write_bytes(b"x")
+    run = runner.start(recipe(tmp_path / "set", network_weights="sub/old.safetensors"))
+    assert runner.wait(20)
+    kept = read(runs.find(host.data_dir(), run).recipe).network.network_weights
+    assert kept == str(host.lora_dir() / "sub" / "old.safetensors")
+    with pytest.raises(SettingsError) as missing:
+        runner.start(recipe(tmp_path / "set", output_name="dog", network_weights="gone.safetensors"))
+    assert missing.value.field == "network_weights" and "gone" in missing.value.message

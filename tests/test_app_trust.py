@@ -68,6 +68,9 @@ def test_weights_to_continue_from_may_lie_in_the_lora_folder_but_not_around_it(t
     trust.check_folders(recipe("", network_weights=str(host.lora_dir() / "sub" / "a.safetensors")), host)
     with pytest.raises(Forbidden):
         trust.check_folders(recipe("", network_weights=str(host.lora_dir() / ".." / "a.safetensors")), host)
+    trust.check_folders(recipe("", network_weights="sub/a.safetensors"), host)
+    with pytest.raises(Forbidden):
+        trust.check_folders(recipe("", network_weights="../a.safetensors"), host)
     (host.lora_dir() / "link").symlink_to(tmp_path.parent)
     with pytest.raises(Forbidden):
         trust.check_folders(recipe("", network_weights=str(host.lora_dir() / "link" / "a.safetensors")), host)

@@ -22,7 +22,7 @@ EXIT_FAILED, EXIT_REFUSED, EXIT_STOPPED, EXIT_ABORTED = 1, 2, 3, 130
 _CODES = """exit codes: 0 finished; 1 failed; 2 refused before it began (a wrong option, a missing file);
 3 stopped with Ctrl-C and kept; 130 aborted with a second Ctrl-C, `resume` goes on from the last saved state"""
 _CODE_OF = {"done": 0, "failed": EXIT_FAILED, "stopped": EXIT_STOPPED}
-_PATHS = ("train_data_dir", "reg_data_dir", "network_weights")
+_FOLDERS = ("train_data_dir", "reg_data_dir")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,7 +82,11 @@ def _settings(path: Path, changes: list[str]) -> Settings:
         given[name.strip()] = value.strip()
     settings = from_mapping(given, recipe.read(path))
     flat = to_mapping(settings)
-    return from_mapping({name: str(typed_folder(flat[name])) for name in _PATHS if flat[name].strip()}, settings)
+    absolute = {name: str(typed_folder(flat[name])) for name in _FOLDERS if flat[name].strip()}
+    weights = Path(settings.network.network_weights).expanduser()
+    if weights.is_file():  # else it is a name in the LoRA folder
+        absolute["network_weights"] = str(weights.resolve())
+    return from_mapping(absolute, settings)
 
 
 def _resume(args: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from ..export.folder import RunFolder
 from ..hosts.base import Host
 from ..settings import recipe
 from ..settings.advice import advise
+from ..settings.load import from_mapping
 from ..settings.schema import Settings
 from . import runs, trust
 from .drive import Drive, Job
@@ -59,6 +60,7 @@ class JobRunner:
         with self._lock:
             self._refuse_second()
             self._refuse_unfit(settings, confirm_overwrite)
+            settings = self._with_weights(settings)
             folder = runs.create(self._host.data_dir(), settings, confirm_overwrite)
             return self._begin(folder, settings, resume=False)
 
@@ -154,6 +156,16 @@ class JobRunner:
                 "Choose another name, or confirm to replace it.",
                 "output_name",
             )
+
+    def _with_weights(self, settings: Settings) -> Settings:
+        """The recipe with the file to continue from as a whole path: the run's folder is read from anywhere."""
+        text = settings.network.network_weights
+        if not text.strip():
+            return settings
+        path = trust.weights_file(text, self._host)
+        if not path.is_file():
+            raise SettingsError(f"There is no LoRA {text}.", "Choose one to continue from.", "network_weights")
+        return from_mapping({"network_weights": str(path.resolve())}, settings)
 
     def _begin(self, folder: RunFolder, settings: Settings, resume: bool) -> str:
         job = Job(settings, folder, Journal(folder.events, resume), resume)

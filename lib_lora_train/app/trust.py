@@ -48,6 +48,11 @@ def typed_folder(text: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(text.strip().strip("\"'").strip())))
 
 
+def weights_file(text: str, host: Host) -> Path:
+    """The LoRA file to continue from; a relative name, such as cards give, lies in the LoRA folder."""
+    return host.lora_dir() / Path(text.strip()).expanduser()
+
+
 def check_folders(settings: Settings, host: Host) -> None:
     """Pictures and weights only from where the host's exposure allows. Raises SettingsError or Forbidden by field."""
     named = {
@@ -64,11 +69,10 @@ def check_folders(settings: Settings, host: Host) -> None:
 
 def _check_path(field: str, text: str, host: Host) -> None:
     """Read in the same way as by those who open it; anything else would let spellings through."""
-    path = typed_folder(text)
-    if field == "network_weights":
-        path = Path(text).expanduser()
-        if _inside(path, host.lora_dir()):
-            return
+    is_weights = field == "network_weights"
+    path = weights_file(text, host) if is_weights else typed_folder(text)
+    if is_weights and _inside(path, host.lora_dir()):
+        return
     if not host.allowed_folder(path):
         raise Forbidden(
             f"{text} may not be read: this web UI is open to others.",
