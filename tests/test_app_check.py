@@ -9,6 +9,7 @@ from app_stage import StageHost, pictures, recipe
 from lib_lora_train.app import speeds
 from lib_lora_train.app.check import check
 from lib_lora_train.app.datasets import DataSets
+from lib_lora_train.app.refusals import NotFound
 from lib_lora_train.hosts.base import HostStatus
 
 
@@ -62,8 +63,7 @@ def test_only_so_many_sets_are_remembered(tmp_path):
     for set_id in ids:
         try:
             known.append(bool(sets.picture(set_id, 0, 64)))
-        except Exception as error:
-            assert type(error).__name__ == "NotFound"
+        except NotFound:
             known.append(False)
     assert known == [False] * 4 + [True] * 8
 
