@@ -193,10 +193,11 @@ class WebUI:
         return answer
 
     def txt2img(self, prompt: str, seed: int = 1, steps: int = 4, size: int = 64, **more: Any) -> Image.Image:
-        """A picture by the web UI's own API."""
+        """A picture by the web UI's own API, pixels only, so that equal means equal pixels."""
         asked = {"prompt": prompt, "seed": seed, "steps": steps, "width": size, "height": size, "cfg_scale": 5}
         answer = self.post("/sdapi/v1/txt2img", {**asked, "sampler_name": "Euler a", **more})
-        return Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))).convert("RGB")
+        image = Image.open(io.BytesIO(base64.b64decode(answer["images"][0])))
+        return Image.frombytes("RGB", image.size, image.convert("RGB").tobytes())
 
     def choose(self, name: str) -> str:
         """Load a checkpoint as the page's list does; its title. Files put into `models_dir` are found."""

@@ -154,3 +154,32 @@ def _dtype(module) -> torch.dtype:
 def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
     one, other = one.float(), other.float()
     return float((one - other).abs().max() / one.abs().max())
+
+
+def default_config(path: str) -> dict:
+    """Checkpoints without a `.yaml` get this one; two such are loaded over each other, into the same tensors."""
+    from modules import sd_models_config
+
+    sd_models_config.config_default = path
+    return {"addresses": _addresses()}
+
+
+def addresses() -> dict:
+    """Where the loaded model's tensors lie."""
+    return {"addresses": _addresses()}
+
+
+def publish(name: str) -> dict:
+    """The file `<LoRA folder>/<name>.safetensors` was written or replaced."""
+    host = detect.host()
+    host.publish(host.lora_dir() / f"{name}.safetensors")
+    return {}
+
+
+def folders() -> dict:
+    host = detect.host()
+    return {"lora": str(host.lora_dir()), "data": str(host.data_dir())}
+
+
+def _addresses() -> list[int]:
+    return [parameter.data_ptr() for parameter in _model().parameters()]
