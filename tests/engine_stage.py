@@ -1,0 +1,90 @@
+"""What the engine's tests play on: a small data set, a lent tiny checkpoint, recipes of a few steps."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lib_lora_train.engine.run import run
+from lib_lora_train.events import Control, Event, Snapshot
+from lib_lora_train.export.folder import RunFolder
+from lib_lora_train.families.loan import Loan
+from lib_lora_train.hosts.standalone import StandaloneHost
+from lib_lora_train.settings.load import from_mapping
+from lib_lora_train.settings.schema import Settings
+
+SIZES = [(64, 64), (64, 64), (64, 128), (64, 64), (64, 128)]  # two buckets; five pictures
+SMALL = {
+    "output_name": "tiny",
+    "trigger_word": "pib",
+    "resolution": "64",
+    "min_bucket_reso": 64,
+    "max_bucket_reso": 128,
+    "max_token_length": 75,
+    "max_train_steps": 6,
+    "network_dim": 2,
+    "network_alpha": 2,
+    "learning_rate": 1e-3,
+    "optimizer_type": "AdamW",
+    "sample_steps": 2,
+    "make_thumbnail": False,
+}
+
+
+def pictures(root: Path, sizes=SIZES) -> Path:
+    """A data folder with one concept folder of seeded noise pictures and captions."""
+    folder = root / "pictures" / "1_pib"
+    folder.mkdir(parents=True)
+    for index, (width, height) in enumerate(sizes):
+        noise = np.random.default_rng(index).integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((width, height)).save(folder / f"{index}.png")
+        (folder / f"{index}.txt").write_text(f"pib, tag {index}")
+    return folder.parent
+
+
+def recipe(data: Path, **changes) -> Settings:
+    return from_mapping({**SMALL, "train_data_dir": str(data), **changes})
+
+
+def folder_in(root: Path) -> RunFolder:
+    """A run's folder; runs in the same `root` share the cache."""
+    number = len(list(root.glob("run-*")))
+    return RunFolder(root / f"run-{number}", root / "cache").make()
+
+
+@contextmanager
+def lent(checkpoint: Path, root: Path) -> Iterator[Loan]:
+    with StandaloneHost(checkpoint, root / "lora", root / "data", device="cpu").lend() as loan:
+        yield loan
+
+
+def play(loan: Loan, settings: Settings, folder: RunFolder, control: Control | None = None, **more) -> list[Event]:
+    return list(run(loan, settings, control or Control(), folder, **more))
+
+
+def of(events: list[Event], kind: type) -> list:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def last_file(events: list[Event], folder: RunFolder) -> Path:
+    return folder.root / next(e.path for e in reversed(events) if isinstance(e, Snapshot))
+
+
+def traces(loan: Loan) -> str:
+    """Digest of all that a run could leave on the lent modules: weights, flags, hooks, replaced forwards, gradients."""
+    digest = hashlib.blake2b()
+    for module in (loan.unet, loan.vae, *loan.text_encoders):
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+            digest.update(f"{name} {tensor.data_ptr()} {tensor.requires_grad} {tensor.grad is None}".encode())
+            digest.update(tensor.detach().reshape(-1).view(torch.uint8).numpy().tobytes())
+        for name, inner in module.named_modules():
+            ours = (inner.training, "forward" in inner.__dict__, getattr(inner, "gradient_checkpointing", False))
+            hooks = (len(inner._forward_hooks), len(inner._forward_pre_hooks), len(inner._backward_hooks))
+            digest.update(f"{name} {ours} {hooks}".encode())
+    return digest.hexdigest()
