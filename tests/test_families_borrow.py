@@ -147,6 +147,12 @@ def test_a_missing_tensor_is_named(tensors):
         borrow(source_of({k: t for k, t in tensors.items() if k != KEY.replace("weight", "bias")}))
 
 
+@pytest.mark.parametrize(("part", "says"), [("first_stage_model", "VAE"), ("cond_stage_model", "text encoder")])
+def test_a_checkpoint_without_a_part_says_which(tensors, part, says):
+    with pytest.raises(HostError, match=says):
+        borrow(source_of({key: tensor for key, tensor in tensors.items() if not key.startswith(part)}))
+
+
 def test_other_families_say_what_they_are(tensors):
     with pytest.raises(HostError, match="SDXL"):
         borrow(changed(tensors, "model.diffusion_model.label_emb.0.0.weight", torch.zeros(8, 8)))

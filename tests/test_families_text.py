@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -63,6 +63,7 @@ def test_more_clip_skip_than_layers_is_refused(reference):
     assert refused.value.field == "clip_skip"
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 90), max_size=300), st.sampled_from([75, 150, 225]))
 def test_rows_hold_the_text_in_order_and_nothing_else(ids, length):
     fake = SimpleNamespace(bos=98, eos=99, pad=97, encode=lambda _text: ids)
@@ -74,6 +75,7 @@ def test_rows_hold_the_text_in_order_and_nothing_else(ids, length):
     assert inside == kept + [97] * (length - len(kept))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_our_tokenizer_survives_any_text(text):
     ids = _SHARED.encode(text)
