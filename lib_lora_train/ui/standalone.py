@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from ..app.jobs import JobRunner
 from ..app.routes import add_routes
 from ..hosts.base import Host
 from ..settings.load import to_mapping
@@ -37,8 +38,8 @@ def serve(host: Host, port: int = 7869, open_browser: bool = True, defaults: Set
     uvicorn.run(application(host, defaults), host="127.0.0.1", port=port, log_level="warning")
 
 
-def application(host: Host, defaults: Settings | None = None) -> FastAPI:
-    """The app with page, our routes and the cards."""
+def application(host: Host, defaults: Settings | None = None, runner: JobRunner | None = None) -> FastAPI:
+    """The app with page, our routes and the cards. `runner` is the process's one unless given."""
     app = gradio_compat.mount(FastAPI(), page(host, defaults))
     table = [
         Route("/cards", lambda _request: JSONResponse(cards.cards(host.lora_dir()))),
@@ -49,7 +50,7 @@ def application(host: Host, defaults: Settings | None = None) -> FastAPI:
         Mount("/javascript", StaticFiles(directory=ROOT / "javascript")),
     ]
     app.router.routes.insert(0, Mount(OURS, routes=table))  # before the page, which answers to everything
-    add_routes(app, host)
+    add_routes(app, host, runner)
     app.middleware("http")(_with_scripts)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "testserver"])
     return app
