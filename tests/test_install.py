@@ -70,7 +70,7 @@ def _wheel(folder: Path, name: str, version: str, *needs: str) -> None:
     )
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         wheel.writestr(f"{name}.py", "")
-        wheel.writestr(f"{info}/METADATA", "\n".join([*head, ""]))
+        wheel.writestr(f"{info}/METADATA", head)
         wheel.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
