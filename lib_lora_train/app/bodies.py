@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from ..errors import DataError, SettingsError
+from ..export.folder import explained
 from ..hosts.base import Host
 from .refusals import Forbidden
 from .uploads import FILE_LIMIT
@@ -48,7 +49,8 @@ async def json(request: Request, host: Host) -> AsyncIterator[dict[str, Any]]:
 async def file(request: Request, host: Host) -> AsyncIterator[dict[str, Any]]:
     """The raw body as a temporary file on the data folder's disk, under `received`; gone afterwards if still there."""
     _require(request, "application/octet-stream")
-    with tempfile.TemporaryDirectory(prefix="upload-", dir=_made(host.data_dir())) as folder:
+    data_dir = host.data_dir()
+    with explained(data_dir), tempfile.TemporaryDirectory(prefix="upload-", dir=_made(data_dir)) as folder:
         received, size = Path(folder) / "body", 0
         with open(received, "wb") as target:
             async for chunk in request.stream():

@@ -101,7 +101,7 @@ def listing(desk: Desk, ask: Ask) -> dict[str, Any]:
 def run_file(desk: Desk, ask: Ask) -> Response:
     """A sample picture that the run itself tells of; no other path is looked at."""
     folder, path = runs.find(desk.host.data_dir(), ask.text("id")), ask.text("path")
-    if path not in {row["path"] for row in runs.samples(runs.events(folder)[0])}:
+    if path not in {row["path"] for row in runs.told(folder)["samples"]}:
         raise NotFound("This run has no such picture.", "Load the list of runs again.")
     try:
         return _picture((folder.root / path).read_bytes(), "image/png")

@@ -96,17 +96,8 @@ def can_resume(folder: RunFolder, became: str) -> bool:
 
 
 def events(folder: RunFolder) -> tuple[list[Event], list[str]]:
-    """(events, notes) from the file; read once per change of it."""
-    try:
-        stat = folder.events.stat()
-    except FileNotFoundError:
-        return [], []
-    return _events(folder.events, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=256)
-def _events(path: Path, mtime_ns: int, size: int) -> tuple[list[Event], list[str]]:
-    return journal.read(path)
+    """(events, notes) from the file."""
+    return journal.read(folder.events)
 
 
 def state_of(events: list[Event]) -> str:
@@ -139,23 +130,34 @@ def _newest(data_dir: Path) -> list[RunFolder]:
 
 
 def _entry(folder: RunFolder, running: bool) -> dict[str, Any]:
-    past, notes = events(folder)
     settings, problem = _recipe(folder)
-    became = "running" if running else state_of(past)
-    failed = _last(past, Failed) if became == "failed" else None
+    past = told(folder)
+    became = "running" if running else past["state"]
     return {
+        "started": folder.recipe.stat().st_mtime,
+        **past,
         "id": folder.root.name,
         "name": settings.naming.output_name if settings else folder.root.name,
         "trigger": settings.naming.trigger_word if settings else "",
         "settings": to_mapping(settings) if settings else None,
         "state": became,
         "can_resume": settings is not None and can_resume(folder, became),
-        "started": past[0].t if past else folder.recipe.stat().st_mtime,
-        "error": failed.text if failed else "",
-        "remedy": failed.remedy if failed else "",
-        "notes": notes + problem,
-        **_outcome(past),
+        "notes": past["notes"] + problem,
     }
+
+
+def told(folder: RunFolder) -> dict[str, Any]:
+    """What the events say, read once per change of them."""
+    try:
+        facts = folder.events.stat()
+    except FileNotFoundError:
+        return _outcome([], [])
+    return _cached_outcome(folder.events, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=_NEWEST)
+def _cached_outcome(path: Path, mtime_ns: int, size: int) -> dict[str, Any]:
+    return _outcome(*journal.read(path))
 
 
 def _recipe(folder: RunFolder) -> tuple[Settings | None, list[str]]:
@@ -165,15 +167,20 @@ def _recipe(folder: RunFolder) -> tuple[Settings | None, list[str]]:
         return None, [str(error)]
 
 
-def _outcome(past: list[Event]) -> dict[str, Any]:
-    progress = _last(past, Progress)
-    done = _last(past, Finished)
+def _outcome(past: list[Event], notes: list[str]) -> dict[str, Any]:
+    progress, done, became = _last(past, Progress), _last(past, Finished), state_of(past)
+    failed = _last(past, Failed) if became == "failed" else None
     return {
+        "state": became,
+        "error": failed.text if failed else "",
+        "remedy": failed.remedy if failed else "",
+        "notes": notes,
         "steps": max(progress.step if progress else 0, done.step if done else 0),
         "total_steps": progress.total_steps if progress else 0,
         "seconds": done.seconds if done else 0.0,
         "loras": _listed(past, Published, lambda e: {"name": e.name, "step": e.step, "path": e.path}),
         "samples": samples(past),
+        **({"started": past[0].t} if past else {}),
     }
 
 
