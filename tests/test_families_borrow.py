@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from lib_lora_train.errors import HostError
@@ -151,6 +153,16 @@ def test_a_missing_tensor_is_named(tensors):
 def test_a_checkpoint_without_a_part_says_which(tensors, part, says):
     with pytest.raises(HostError, match=says):
         borrow(source_of({key: tensor for key, tensor in tensors.items() if not key.startswith(part)}))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_checkpoint_is_refused_never_a_crash(tensors, data):
+    key = data.draw(st.sampled_from(sorted(tensors)))
+    start = ".".join(key.split(".")[: data.draw(st.integers(2, 9))])
+    with pytest.raises(HostError) as refused:
+        borrow(source_of({key: tensor for key, tensor in tensors.items() if not key.startswith(start)}))
+    assert refused.value.remedy
 
 
 def test_other_families_say_what_they_are(tensors):

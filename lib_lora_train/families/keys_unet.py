@@ -98,8 +98,9 @@ def _config(shapes: Shapes, heads: int) -> dict[str, Any]:
     channels = [need(shapes, f"{level}.resnets.0.conv1.weight", "U-Net")[0] for level in levels]
     layers = [len(children(shapes, f"{level}.resnets")) for level in levels]
     attended = [bool(children(shapes, f"{level}.attentions")) for level in levels]
+    middle = "mid_block.attentions.0"
     conv_in = need(shapes, "conv_in.weight", "U-Net")
-    if conv_in[0] != channels[0]:
+    if conv_in[0] not in channels[:1]:
         raise HostError("The U-Net's first channel multiplier is not 1.", "Such checkpoints cannot be trained.")
     return {
         "sample_size": 64,
@@ -109,18 +110,12 @@ def _config(shapes: Shapes, heads: int) -> dict[str, Any]:
         "layers_per_block": layers[0] if len(set(layers)) == 1 else tuple(layers),
         "down_block_types": tuple("CrossAttnDownBlock2D" if yes else "DownBlock2D" for yes in attended),
         "up_block_types": tuple("CrossAttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(attended)),
-        "cross_attention_dim": need(
-            shapes, _first_attention(shapes, "transformer_blocks.0.attn2.to_k.weight"), "U-Net"
-        )[1],
+        "cross_attention_dim": need(shapes, f"{middle}.transformer_blocks.0.attn2.to_k.weight", "U-Net")[1],
         "transformer_layers_per_block": tuple(_depth(shapes, level) for level in levels),
         "attention_head_dim": heads,  # diffusers' name for the number of heads
-        "use_linear_projection": len(shapes[_first_attention(shapes, "proj_in.weight")]) == 2,
+        "use_linear_projection": len(need(shapes, f"{middle}.proj_in.weight", "U-Net")) == 2,
     }
 
 
 def _depth(shapes: Shapes, level: str) -> int:
     return max(1, len(children(shapes, f"{level}.attentions.0.transformer_blocks")))
-
-
-def _first_attention(shapes: Shapes, tail: str) -> str:
-    return f"mid_block.attentions.0.{tail}"
