@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from lib_lora_train.errors import SettingsError
 from lib_lora_train.settings import load, recipe
 from lib_lora_train.settings.advice import Facts, advise
-from lib_lora_train.settings.describe import describe, fields
+from lib_lora_train.settings.describe import describe, fields, options_markdown
 from lib_lora_train.settings.presets import PRESETS, apply
 from lib_lora_train.settings.schema import Settings, groups
 
@@ -125,3 +127,8 @@ def test_every_field_is_described_for_people():
         for field in group["fields"]:
             assert field["label"] != field["name"], field["name"]
     assert fields()["network_type"]["choices"][0] == "LoRA"
+
+
+def test_the_options_page_is_the_schema_s():
+    page = Path(__file__).parents[1] / "docs" / "options.md"
+    assert page.read_text(encoding="utf-8") == options_markdown(), "run `python dev.py docs`"
