@@ -126,8 +126,12 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _build(part: _Part) -> nn.Module:
-    with torch.device("meta"):
-        module = part.make(part.layout.config)
+    """On the meta device. Raises HostError when the library cannot build what the tensors' shapes ask for."""
+    try:
+        with torch.device("meta"):
+            module = part.make(part.layout.config)
+    except (IndexError, ValueError) as error:
+        raise HostError(f"The checkpoint has no usable architecture ({error}).", "Load another checkpoint.") from error
     return make_casting(module).eval().requires_grad_(False)
 
 
