@@ -98,10 +98,10 @@ var trainLora = window.trainLora || {};
         ? [' ', link(`Show “${recipe.fields[problem.field].label}”`, () => form.reveal(problem.field))]
         : [' ', link('Pictures', () => tl.tab.select('pictures'))]);
     }
-    if (!check) return null;
+    if (!check && values.train_data_dir) return null;
     if (!values.train_data_dir || !check.pictures || !check.pictures.count) {
       return [el('p', { class: 'tl-dim' }, 'No pictures yet. ', link('Choose a folder', () => tl.tab.select('pictures'))),
-        advice((check.advice || []).filter((one) => one.field !== 'train_data_dir'))];
+        advice(((check && check.advice) || []).filter((one) => one.field !== 'train_data_dir'))];
     }
     const estimate = check.estimate || {};
     return [estimate.steps ? sum(check) : null, costs(estimate), ...(estimate.notes || []).map((words) => el('p', { class: 'tl-dim' }, words)),

@@ -6,6 +6,7 @@ Runs again in the same process at every "Reload UI"; the job runner is found aga
 from __future__ import annotations
 
 import importlib.util
+import traceback
 from pathlib import Path
 
 from modules import script_callbacks
@@ -32,17 +33,23 @@ def _register() -> None:
     script_callbacks.on_app_started(lambda _page, app: add_routes(app, host()))
 
 
-def _apologise(problem: str, detail: str = "") -> None:
-    remedy = "Restart the web UI with a network connection; what is missing is installed then. Nothing else is changed."
-    print(f"Train LoRA: {problem} {remedy}")
+def _apologise(problem: str, remedy: str, detail: str = "") -> None:
+    print(f"{problem} {remedy}")
     script_callbacks.on_ui_tabs(lambda: tab.apology(problem, remedy, detail))
 
 
 absent = _missing()
 if absent:
-    _apologise(f"Train LoRA lacks: {', '.join(absent)}.")
+    _apologise(
+        f"Train LoRA lacks these packages: {', '.join(absent)}.",
+        "Restart the web UI with a network connection: they are added then, and nothing installed is changed.",
+    )
 else:
     try:
         _register()
     except (ImportError, AttributeError, RuntimeError) as error:  # what libraries raise that do not fit each other
-        _apologise(f"Train LoRA cannot be loaded: {error}.", repr(error))
+        _apologise(
+            f"Train LoRA cannot be loaded: {error}.",
+            "Update the extension and restart the web UI. If this stays, report it with the details below.",
+            traceback.format_exc(),
+        )

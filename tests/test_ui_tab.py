@@ -104,7 +104,7 @@ def test_a_library_that_does_not_load_becomes_a_tab_that_says_so(web_ui, monkeyp
     registered = web_ui()
     assert not registered.started
     [(page, _, _)] = registered.tabs[0]()
-    assert "cannot be loaded" in _markup(page) and "Restart the web UI" in _markup(page)
+    assert "cannot be loaded" in _markup(page) and "restart the web UI" in _markup(page)
     assert "Train LoRA" in capsys.readouterr().out
 
 
