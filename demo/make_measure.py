@@ -1,0 +1,114 @@
+"""How well a checkpoint follows captions: pictures drawn from tags, judged by colour and shape rules."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lib_lora_train.objectives.schedule import scaled_linear
+from lib_lora_train.sampling.sampler import ddim
+
+from . import world
+from .make_model import Model
+from .make_pool import picture
+
+_SIDE = 32  # pixels that silhouettes are compared at
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the rules see in a picture."""
+
+    ground: str
+    colour: str
+    shape: str
+    size: str
+    place: str
+
+
+def see(image: Image.Image) -> Seen:
+    """By rules: the border's colour, the colour of what differs from it, its silhouette, area and place."""
+    values = np.asarray(image.convert("RGB").resize((world.SIDE, world.SIDE)), dtype=np.float32)
+    border = np.concatenate([values[:4].reshape(-1, 3), values[-4:].reshape(-1, 3), *values[:, [0, 1, -2, -1]]])
+    ground = min(world.GROUNDS, key=lambda name: _off(border, world.GROUNDS[name]).mean())
+    mask = _off(values, world.GROUNDS[ground]) > 45
+    mask[:3], mask[-3:], mask[:, :3], mask[:, -3:] = False, False, False, False
+    if mask.sum() < 60:
+        return Seen(ground, "", "", "", "")
+    colour = _nearest(np.median(values[mask], axis=0))
+    rows, columns = np.nonzero(mask)
+    top, bottom = np.percentile(rows, [1, 99])
+    left, right = np.percentile(columns, [1, 99])
+    x, y = (left + right) / 2 / world.SIDE - 0.5, (top + bottom) / 2 / world.SIDE - 0.5
+    place = min(world.PLACES, key=lambda name: np.hypot(x - world.PLACES[name][0], y - world.PLACES[name][1]))
+    size = "large" if max(bottom - top, right - left) / world.SIDE > 0.43 else "small"
+    box = Image.fromarray(mask).crop((int(left), int(top), int(right) + 1, int(bottom) + 1)).resize((_SIDE, _SIDE))
+    return Seen(ground, colour, _shape(np.asarray(box) > 0), size, place)
+
+
+def _off(values: np.ndarray, ground: world.Colour) -> np.ndarray:
+    """Distance of pixels [..., 3] from the ground's tones, which reach from full to half brightness."""
+    tone = np.asarray(ground, dtype=np.float32)
+    along = np.clip((values * tone).sum(-1, keepdims=True) / (tone * tone).sum(), 0.5, 1.0)
+    return np.linalg.norm(values - along * tone, axis=-1) + 60 * (1 - along[..., 0]) * 0.3
+
+
+def _nearest(colour: np.ndarray) -> str:
+    return min(world.COLOURS, key=lambda name: float(np.linalg.norm(colour - np.asarray(world.COLOURS[name]))))
+
+
+def _shape(found: np.ndarray) -> str:
+    def agreement(name: str) -> float:
+        mask = world.silhouette(name, 0.5, 0.5, 0.3, 4 * _SIDE)
+        wanted = np.asarray(mask.crop(mask.getbbox()).resize((_SIDE, _SIDE))) > 127
+        return (found & wanted).sum() / max(1, (found | wanted).sum())
+
+    return max(world.SHAPES, key=agreement)
+
+
+@torch.no_grad()
+def drawn(model: Model, prompts: list[str], seed: int, steps: int = 15, cfg: float = 4.0) -> list[Image.Image]:
+    """128 px pictures, all in one batch."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(prompts), 4, 16, 16, generator=generator)
+    context = model.encode([""] * len(prompts) + prompts)
+
+    def guided(x: torch.Tensor, timestep: int) -> torch.Tensor:
+        times = torch.full((2 * len(x),), timestep)
+        without, with_text = model.unet(torch.cat([x, x]), times, encoder_hidden_states=context).sample.chunk(2)
+        return without + cfg * (with_text - without)
+
+    return [picture(each) for each in model.pixels(ddim(guided, noise, scaled_linear(), "epsilon", steps))]
+
+
+def measure(model: Model, grid: Path | None = None, count: int = 32, seed: int = 11) -> dict[str, float]:
+    """Share of pictures whose background, colour, shape, size and place are the caption's; one thing per picture."""
+    scenes = [world.scene(random.Random(f"measure-{seed}-{n}"), pairs=0) for n in range(count)]
+    images = drawn(model, [", ".join(scene.tags) for scene in scenes], seed)
+    if grid is not None:
+        sheet(images, 8).save(grid)
+    return agreement(scenes, images)
+
+
+def agreement(scenes: list[world.Scene], images: list[Image.Image]) -> dict[str, float]:
+    right = dict.fromkeys(("ground", "colour", "shape", "size", "place"), 0)
+    for scene, image in zip(scenes, images, strict=True):
+        thing, seen = scene.things[0], see(image)
+        wanted = Seen(scene.ground, thing.colour, thing.shape, thing.size, thing.place)
+        for name in right:
+            right[name] += getattr(seen, name) == getattr(wanted, name)
+    return {name: round(number / len(scenes), 3) for name, number in right.items()}
+
+
+def sheet(images: list[Image.Image], columns: int) -> Image.Image:
+    """All in rows."""
+    side = images[0].width
+    whole = Image.new("RGB", (columns * side, -(-len(images) // columns) * side))
+    for index, image in enumerate(images):
+        whole.paste(image, (index % columns * side, index // columns * side))
+    return whole
