@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -160,6 +160,7 @@ def test_a_checkpoint_without_a_part_says_which(tensors, part, says):
 def test_a_damaged_checkpoint_is_refused_never_a_crash(tensors, data):
     key = data.draw(st.sampled_from(sorted(tensors)))
     start = ".".join(key.split(".")[: data.draw(st.integers(2, 9))])
+    assume(not start.endswith("encoder.layers.2"))  # without its last layer it is a whole, shorter text encoder
     with pytest.raises(HostError) as refused:
         borrow(source_of({key: tensor for key, tensor in tensors.items() if not key.startswith(start)}))
     assert refused.value.remedy
