@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -198,6 +199,13 @@ class WebUI:
         answer = self.post("/sdapi/v1/txt2img", {**asked, "sampler_name": "Euler a", **more})
         image = Image.open(io.BytesIO(base64.b64decode(answer["images"][0])))
         return Image.frombytes("RGB", image.size, image.convert("RGB").tobytes())
+
+    def login(self, user: str, password: str) -> None:
+        """As on the page's login form; later requests are that session's. The web UI runs with --gradio-auth."""
+        form = urllib.parse.urlencode({"username": user, "password": password}).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{self.base_url}/login", form), timeout=60) as answer:
+            cookies = [cookie.split(";")[0] for cookie in answer.headers.get_all("Set-Cookie")]
+        self.headers["Cookie"] = "; ".join(cookie for cookie in cookies if "unsecure" in cookie)
 
     def choose(self, name: str) -> str:
         """Load a checkpoint as the page's list does; its title. Files put into `models_dir` are found."""

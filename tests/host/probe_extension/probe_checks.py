@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -179,6 +180,16 @@ def publish(name: str) -> dict:
 def folders() -> dict:
     host = detect.host()
     return {"lora": str(host.lora_dir()), "data": str(host.data_dir())}
+
+
+def allowed(path: str) -> dict:
+    return {"allowed": detect.host().allowed_folder(Path(path))}
+
+
+def versions() -> dict:
+    import sys
+
+    return {"torch": torch.__version__, "python": sys.version.split()[0]}
 
 
 def _addresses() -> list[int]:

@@ -10,7 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from fastapi import Body, FastAPI
+from fastapi import Body, FastAPI, Request
 from fastapi.responses import JSONResponse
 from modules import script_callbacks
 
@@ -25,7 +25,7 @@ def _checks() -> dict:
     found: dict = {}
     for file in sorted(_HERE.glob("probe_checks*.py")):
         found.update(vars(importlib.import_module(file.stem)))
-    return {name: check for name, check in found.items() if callable(check) and not name.startswith("_")}
+    return {name: check for name, check in found.items() if not name.startswith("_")}
 
 
 def _add_routes(_demo: object, app: FastAPI) -> None:
@@ -37,6 +37,13 @@ def _add_routes(_demo: object, app: FastAPI) -> None:
             return JSONResponse(checks[name](**arguments))
         except Exception:  # noqa: BLE001 the test wants to see any
             return JSONResponse({"traceback": traceback.format_exc().splitlines()}, status_code=500)
+
+    @app.get("/probe/guarded")
+    def guarded(request: Request):
+        """What the host's guard says to this request."""
+        guard = checks["detect"].host().guard()
+        flags = {"open": guard.open_to_network, "insecure": guard.insecure_allowed}
+        return {"refusal": guard.check(request), "page_token": guard.page_token, **flags}
 
 
 script_callbacks.on_app_started(_add_routes)

@@ -1,0 +1,98 @@
+"""Web UIs started in other ways: little memory, half precision, nothing loaded, passwords, open to the network."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from harness import Spec, WebUI
+
+pytestmark = [pytest.mark.host, pytest.mark.slow]
+PROMPT = "red circle"
+
+
+def keeps_its_promises(ui: WebUI, tolerance: float) -> None:
+    """Borrows without copies, computes the same, and leaves weights and pictures as they are."""
+    picture, weights = ui.txt2img(PROMPT), ui.post("/probe/weights")
+    assert ui.post("/probe/lend")["foreign_storages"] == 0
+    apart = ui.post("/probe/same_outputs")
+    assert max(apart.values()) < tolerance, apart
+    assert ui.post("/probe/train_a_little")["gradient"] > 0
+    ui.post("/probe/worker_start", {"step_s": 0.2})
+    try:
+        assert ui.txt2img(PROMPT) == picture
+    finally:
+        report = ui.post("/probe/worker_stop")
+    assert report["error"] == "" and len(report["outputs"]) == 1
+    assert ui.post("/probe/weights") == weights
+    assert ui.txt2img(PROMPT) == picture
+
+
+@pytest.mark.parametrize("flag", ["--medvram", "--lowvram"])
+def test_with_little_memory(new_webui, flag: str):
+    with new_webui(args=[flag]) as ui:
+        keeps_its_promises(ui, 1e-5)
+
+
+def test_with_half_precision(new_webui):
+    with new_webui(args=["--precision", "half"], without=["--no-half", "--no-half-vae"]) as ui:
+        if ui.post("/probe/versions")["torch"].startswith("2.1."):
+            pytest.skip("torch 2.1 has no half precision convolutions on CPUs; the web UI cannot draw either")
+        assert ui.post("/probe/status")["precision"] == "fp16"
+        assert ui.post("/probe/lend")["dtype"] == "torch.float16"
+        keeps_its_promises(ui, 5e-3)
+
+
+def test_half_precision_weights_train_where_the_host_cannot_draw(new_webui):
+    """torch 2.1 on a CPU: fp16 weights are computed with in float32."""
+    with new_webui(without=["--no-half", "--no-half-vae"], args=["--skip-load-model-at-start"]) as ui:
+        assert ui.post("/probe/train_a_little")["gradient"] > 0
+
+
+def test_with_nothing_loaded_yet(new_webui, spec: Spec):
+    with new_webui(args=["--skip-load-model-at-start"]) as ui:
+        status = ui.post("/probe/status")
+        assert (status["checkpoint"], status["family"], status["problem"]) == ("", "", "")  # it will load by itself
+        assert ui.post("/probe/lend")["path"] == str(spec.checkpoint)
+        assert ui.post("/probe/status")["checkpoint"].startswith(spec.checkpoint.name)
+
+
+def test_passwords_of_page_and_api(new_webui):
+    flags = ["--gradio-auth", "me:secret", "--api-auth", "api:word"]
+    with new_webui(args=flags) as ui:
+        assert "login" in guarded(ui)["refusal"]
+        assert guarded(ui, Authorization=basic("api", "word"))["refusal"] == ""
+        assert guarded(ui, Authorization=basic("api", "wrong"))["refusal"]
+        assert guarded(ui, Cookie="access-token=made-up; access-token-unsecure=made-up")["refusal"]
+        token = guarded(ui)["page_token"]
+        assert guarded(ui, **{"train-lora-page": token})["refusal"]  # the page has a login of its own
+        ui.login("me", "secret")
+        assert guarded(ui)["refusal"] == ""
+
+
+def test_open_to_the_network_with_a_password_for_the_api_only(new_webui, tmp_path):
+    with new_webui(args=["--listen", "--api-auth", "api:word"]) as ui:
+        answer = guarded(ui)
+        assert answer["refusal"] and answer["open"] and not answer["insecure"]
+        assert guarded(ui, Authorization=basic("api", "word"))["refusal"] == ""
+        assert guarded(ui, Cookie=f"train-lora-page={answer['page_token']}")["refusal"] == ""
+        assert guarded(ui, **{"train-lora-page": "guessed"})["refusal"]
+        inside = ui.data_dir / "train-lora" / "uploads"
+        assert ui.post("/probe/allowed", {"path": str(inside)})["allowed"]
+        assert not ui.post("/probe/allowed", {"path": str(tmp_path)})["allowed"]
+        assert not ui.post("/probe/allowed", {"path": str(inside / ".." / ".." / "..")})["allowed"]
+
+
+def test_at_home_nothing_is_asked_for(webui: WebUI, tmp_path):
+    assert guarded(webui) == {"refusal": "", "page_token": "", "open": False, "insecure": False}
+    assert webui.post("/probe/allowed", {"path": str(tmp_path)})["allowed"]
+
+
+def guarded(ui: WebUI, **headers: str) -> dict:
+    status, answer = ui.request("GET", "/probe/guarded", **headers)
+    assert status == 200
+    return answer
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
