@@ -38,7 +38,7 @@ async def json(request: Request, host: Host) -> AsyncIterator[dict[str, Any]]:
             raise SettingsError("The request is too large.", f"Send at most {_JSON_LIMIT >> 20} MB.")
     try:
         values = msgspec.json.decode(bytes(body) or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"The request is no JSON: {error}.", "Send a JSON object.") from error
     if not isinstance(values, dict):
         raise SettingsError("The request is no JSON object.", 'Send something like {"settings": {...}}.')

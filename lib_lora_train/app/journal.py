@@ -25,11 +25,13 @@ def read(path: Path) -> tuple[list[Event], list[str]]:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return [], []
+    except OSError as error:
+        return [], [f"{path.name} cannot be read: {error.strerror or error}."]
     events, damaged = [], 0
     for line in filter(None, lines):
         try:
             events.append(decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             damaged += 1
     notes = [f"{damaged} line{'s' * (damaged > 1)} of {path.name} cannot be read and are left out."] if damaged else []
     return events, notes

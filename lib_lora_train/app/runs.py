@@ -81,7 +81,7 @@ def read_origin(folder: RunFolder) -> Origin:
     """Empty when the run never got as far as a checkpoint, or the file is damaged."""
     try:
         return msgspec.json.decode((folder.root / "origin.json").read_bytes(), type=Origin)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return Origin()
 
 

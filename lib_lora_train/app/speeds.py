@@ -35,7 +35,7 @@ def remember(data_dir: Path, settings: Settings, status: HostStatus, seconds_per
 def _read(data_dir: Path) -> dict[str, float]:
     try:
         return msgspec.json.decode((data_dir / "speed.json").read_bytes(), type=dict[str, float])
-    except (OSError, msgspec.DecodeError):  # none yet, or damaged: measured again by the next run
+    except (OSError, ValueError):  # none yet, or damaged: measured again by the next run
         return {}
 
 

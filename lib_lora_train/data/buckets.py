@@ -86,7 +86,7 @@ def bucket_sizes(rules: BucketRules) -> list[Size]:
     """Sorted: the square, and for every width the tallest height within the area, both ways (golden 02_buckets)."""
     side = max(math.isqrt(rules.area) // rules.step * rules.step, rules.step)
     sizes = {(side, side)}
-    for width in range(rules.low, rules.high + 1, rules.step):
+    for width in range(rules.low, min(rules.high, rules.area // rules.low) + 1, rules.step):
         height = min(rules.high, rules.area // width // rules.step * rules.step)
         if height >= rules.low:
             sizes |= {(width, height), (height, width)}

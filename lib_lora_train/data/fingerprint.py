@@ -84,5 +84,5 @@ class FileDigests:
 def _read(file: Path) -> dict[str, tuple[int, int, str]]:
     try:
         return msgspec.json.decode(file.read_bytes(), type=dict[str, tuple[int, int, str]])
-    except (OSError, msgspec.DecodeError):  # absent or damaged: pictures are read again
+    except (OSError, ValueError, RecursionError):  # absent or damaged: pictures are read again
         return {}

@@ -13,6 +13,7 @@ from .describe import hint
 from .schema import Settings, group_of, groups
 
 RECIPE_VERSION = 1
+_LARGEST = 2**63 - 1  # what every file format and library in the chain can hold
 
 
 def from_mapping(mapping: Mapping[str, Any], base: Settings | None = None) -> Settings:
@@ -28,9 +29,13 @@ def from_mapping(mapping: Mapping[str, Any], base: Settings | None = None) -> Se
     for name, value in flat.items():
         nested[group_of()[name]][name] = _spelled(name, value)
     try:
-        return msgspec.convert(nested, Settings, strict=False)
+        settings = msgspec.convert(nested, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise _explained(error, flat) from error
+    for name, value in to_mapping(settings).items():
+        if isinstance(value, (int, float)) and not abs(value) <= _LARGEST:  # also what is not a number
+            raise _impossible(name, flat.get(name, value))
+    return settings
 
 
 def to_mapping(settings: Settings) -> dict[str, Any]:
@@ -45,11 +50,12 @@ def changed(settings: Settings, base: Settings | None = None) -> dict[str, Any]:
 
 
 def _flatten(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    _check_version(mapping.get("recipe_version", RECIPE_VERSION))  # before what only a newer version knows
     flat: dict[str, Any] = {}
     for name, value in mapping.items():
         if name == "recipe_version":
-            _check_version(value)
-        elif name in groups():
+            continue
+        if name in groups():
             if not isinstance(value, Mapping):
                 raise SettingsError(
                     f"`{name}` is a group of options, not a value.", f"Write it as a table [{name}].", name
@@ -97,4 +103,10 @@ def _explained(error: msgspec.ValidationError, given: Mapping[str, Any]) -> Sett
     field = path.rstrip("`").split(".")[-1].split("[")[0]
     if field not in group_of():
         return SettingsError(f"The recipe cannot be read: {error}.", "See docs/options.md.", field)
-    return SettingsError(f"`{field}` cannot be {str(given.get(field))[:80]!r}.", hint(field), field)
+    return _impossible(field, given.get(field))
+
+
+def _impossible(field: str, value: Any) -> SettingsError:
+    endless = isinstance(value, int) and abs(value) > _LARGEST
+    shown = "that large" if endless else repr(str(value)[:80])
+    return SettingsError(f"`{field}` cannot be {shown}.", hint(field), field)

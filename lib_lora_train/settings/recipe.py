@@ -27,7 +27,7 @@ def loads(text: str) -> Settings:
     """Raises SettingsError for text that is no TOML and for whatever `from_mapping` refuses."""
     try:
         mapping = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers or nests that Python refuses
         raise SettingsError(f"The recipe is not valid TOML: {error}.", "Correct that line.") from error
     return from_mapping(mapping)
 
@@ -38,8 +38,10 @@ def read(path: Path) -> Settings:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise SettingsError(f"There is no recipe {path}.", "Check the path.") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise SettingsError(f"{path} cannot be read: {error}.", "Save it as UTF-8 text.") from error
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror or error}.", "Name a recipe file.") from error
     try:
         return loads(text)
     except SettingsError as error:

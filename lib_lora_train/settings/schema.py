@@ -62,7 +62,7 @@ class DataSettings(Section):
             "Resolution",
             "Training size, one number or WxH.",
             unit="px",
-            pattern=r"^\s*\d+\s*([xX,]\s*\d+\s*)?$",
+            pattern=r"^\s*\d{1,5}\s*([xX,]\s*\d{1,5}\s*)?$",
             advice=(512, 1024),
         ),
     ] = "512"
@@ -255,7 +255,7 @@ class SaveSettings(Section):
             "Sample size",
             "One number or WxH; empty: the training resolution.",
             unit="px",
-            pattern=r"^(\s*\d+\s*([xX,]\s*\d+\s*)?)?$",
+            pattern=r"^(\s*\d{1,5}\s*([xX,]\s*\d{1,5}\s*)?)?$",
         ),
     ] = ""
     sample_seed: Annotated[

@@ -29,7 +29,7 @@ def _notes(path: Path) -> dict[str, Any]:
     """What stands on the card; a file that is no such table counts as none, as in the web UIs."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
