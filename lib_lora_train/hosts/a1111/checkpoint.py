@@ -10,6 +10,7 @@ from torch import Tensor
 from ...errors import HostError
 from ...families.loan import Identity
 from ...objectives.schedule import is_zero_terminal, zero_terminal
+from ..webui.state import wants_zero_snr
 
 _PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}
 
@@ -90,16 +91,7 @@ def schedule(model: Any) -> tuple[Tensor, bool]:
 
     From the host's untouched copy: the current one may be rounded to fp16 by a compatibility option.
     """
-    from modules import shared
-
     alphas = getattr(model, "alphas_cumprod_original", model.alphas_cumprod).detach().float().cpu()
-    if getattr(shared.opts, "sd_noise_schedule", "Default") == "Zero Terminal SNR":
+    if wants_zero_snr():
         alphas = zero_terminal(alphas)
     return alphas, is_zero_terminal(alphas)
-
-
-def clip_skip() -> int:
-    """As the host is set, 1 for the last layer."""
-    from modules import shared
-
-    return max(1, int(shared.opts.CLIP_stop_at_last_layers))

@@ -2,136 +2,97 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from PIL.Image import Image
 
-from ...errors import HostError
+from ...families.borrow import Borrowed, Source
 from ...families.loan import Identity, Loan
-from ..base import Guard, HostStatus, PictureRequest
-from ..guard import guard_of, within
-from ..lock import LockHold
-from . import checkpoint, loras, pictures
-from .lending import Lending
+from ...families.tokenizer import HostTokenizer
+from ..base import HostStatus, PictureRequest
+from ..webui import WebUIHost
+from ..webui import loras as lora_files
+from ..webui import state as common
+from ..webui.tensors import device
+from . import checkpoint, loras, pictures, tensors
 from .status import status_of
 
 
-class A1111Host:
-    """See hosts/base.py for what the methods promise."""
+class A1111:
+    """Implements `webui.kind.Kind`; `model` is the host's `sd_model`."""
 
-    def __init__(self) -> None:
-        self._lendings: list[Lending] = []
+    moves_weights = False  # without --medvram they stay where they are, rewritten in place at most
 
     @cached_property
     def name(self) -> str:
-        from modules import launch_utils
-
-        return f"A1111 {launch_utils.git_tag().removeprefix('v')}"
+        return f"A1111 {common.version()}"
 
     def status(self) -> HostStatus:
         return status_of(self.name)
 
-    @contextmanager
-    def lend(self) -> Iterator[Loan]:
-        if any(lending.hold.owner is threading.current_thread() for lending in self._lendings):
-            raise HostError("This thread has borrowed the checkpoint already.", "Give it back first.")
-        with _hold() as hold:
-            lending = Lending(hold)
-            self._lendings.append(lending)
-            try:
-                yield lending.begin()
-            finally:
-                self._lendings.remove(lending)
-                lending.end()
-
-    @contextmanager
-    def away(self, loan: Loan) -> Iterator[None]:
-        lending = self._of(loan)
-        lending.step_out()
-        try:
-            yield
-        finally:
-            lending.step_in()
-
-    def breathe(self, loan: Loan) -> bool:
-        hold = self._of(loan).hold
-        if hold.held and not hold.waited_for:
-            return False
-        with self.away(loan):
-            return True
-
-    def txt2img(self, request: PictureRequest) -> list[Image]:
-        lending = next((lending for lending in self._lendings if lending.hold.ours), None)
-        if lending is not None:
-            with lending.host_at_work():
-                return pictures.draw(request, checkpoint.ready())
-        with _hold():
-            return pictures.draw(request, checkpoint.ready())
-
-    def identity(self) -> Identity | None:
+    def next_identity(self) -> Identity | None:
         model = checkpoint.loaded()
         return None if model is None else checkpoint.identity_next(model)
 
-    def lora_dir(self) -> Path:
-        from modules import shared
+    def ready(self) -> Any:
+        return checkpoint.ready()
 
-        return Path(shared.cmd_opts.lora_dir)
+    def again(self, model: Any) -> Any:
+        """A checkpoint of the same configuration is loaded into the same object, so `model` says nothing."""
+        return checkpoint.ready()
 
-    def data_dir(self) -> Path:
-        from modules import paths
+    def identity_of(self, model: Any) -> Identity:
+        return checkpoint.identity(model)
 
-        return Path(paths.data_path) / "train-lora"
-
-    def release(self, path: Path) -> None:
-        """Also takes the file's weights out of the checkpoint, now or as soon as the lock is free."""
-        loras.let_go(path)
-        if loras.is_merged(path):
-            self._with_lock(_take_out)
-
-    def publish(self, path: Path) -> None:
-        self.release(path)
-        loras.show(path)
-
-    def guard(self) -> Guard:
-        from modules import shared
-
-        return guard_of(shared.cmd_opts)
-
-    def allowed_folder(self, path: Path) -> bool:
-        from modules import paths
-
-        guard = self.guard()
-        return not guard.open_to_network or guard.insecure_allowed or within(path, Path(paths.data_path))
-
-    def _of(self, loan: Loan) -> Lending:
-        return next(lending for lending in self._lendings if lending.loan is loan)
-
-    def _with_lock(self, act: Callable[[], None]) -> None:
-        """Now when this thread holds the lock or it is free; else from a thread of its own, in its turn."""
-        if any(lending.hold.ours for lending in self._lendings):
-            act()
-            return
-
-        def in_turn() -> None:
-            with _hold():
-                act()
-
-        waiting = threading.Thread(target=in_turn, name="train-lora takes a LoRA out", daemon=True)
-        waiting.start()
-        waiting.join(timeout=0.5)
-
-
-def _take_out() -> None:
-    model = checkpoint.loaded()
-    if model is not None:
+    def source(self, model: Any) -> tuple[Source, bool]:
         loras.take_out(model)
+        tensors.make_room(model)
+        return tensors.source(model), tensors.is_elsewhere(model)
+
+    def loan(self, model: Any, borrowed: Borrowed) -> Loan:
+        identity = checkpoint.identity(model)
+        alphas, zero_snr = checkpoint.schedule(model)
+        return Loan(
+            family=borrowed.family,
+            unet=borrowed.unet,
+            text_encoders=borrowed.text_encoders,
+            tokenizers=[HostTokenizer(checkpoint.tokenizer(model))],
+            vae=borrowed.vae,
+            alphas_cumprod=alphas,
+            prediction=checkpoint.prediction(model),
+            zero_terminal_snr=zero_snr,
+            vae_scale=float(model.scale_factor),
+            clip_skip=common.clip_skip(),
+            identity=identity,
+            device=device(),
+            notes=[f"Pictures are encoded with {identity.vae}, the VAE that the web UI has loaded."]
+            if identity.vae
+            else [],
+        )
+
+    def draw(self, request: PictureRequest, model: Any | None) -> list[Image]:
+        """`model`, when given, is what `checkpoint.ready` finds loaded."""
+        return pictures.draw(request, checkpoint.ready())
+
+    def take_out(self) -> None:
+        model = checkpoint.loaded()
+        if model is not None:
+            loras.take_out(model)
+
+    def let_go(self, path: Path) -> None:
+        loras.let_go(path)
+
+    def is_merged(self, path: Path) -> bool:
+        return lora_files.is_merged(path)
+
+    def show(self, path: Path) -> None:
+        lora_files.show(path)
 
 
-def _hold() -> LockHold:
-    from modules import call_queue
+class A1111Host(WebUIHost):
+    """See hosts/base.py for what the methods promise."""
 
-    return LockHold(call_queue.queue_lock)
+    def __init__(self) -> None:
+        super().__init__(A1111())

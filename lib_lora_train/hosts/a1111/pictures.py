@@ -1,105 +1,28 @@
-"""Drawing with the web UI's own txt2img, leaving options, files and flags as the user has them."""
+"""Drawing with A1111's own txt2img, leaving options as the user has them. (Files, flags: hosts/webui/pictures.py.)"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 from PIL.Image import Image
 
-from ...errors import HostError
 from ..base import PictureRequest
+from ..webui import pictures
 from . import tensors
-from .status import OWN_JOB
-
-_SAMPLERS = ("DPM++ 2M", "Euler a", "Euler")  # the first that the host has
-_FLAGS = ("interrupted", "skipped", "stopping_generation")
 
 
 def draw(request: PictureRequest, model: Any) -> list[Image]:
-    """The request's pictures, drawn with `model` unless the request names another checkpoint.
-
-    Needs the host's lock and leaves LoRAs merged. Fewer pictures than asked for when the user interrupted them.
-    Raises HostError when the host cannot draw.
-    """
-    from modules import processing, sd_models, shared
-
+    """As `Kind.draw`; with `model` unless the request names another checkpoint."""
     title = request.checkpoint or model.sd_checkpoint_info.title
-    if title not in sd_models.checkpoint_aliases:
-        raise HostError(f"The web UI has no checkpoint called {title}.", "Refresh its list of checkpoints.")
-    with ExitStack() as around:
-        for keep in (_own_job(), _kept_history(), _kept_choice(title), tensors.on_device(model)):
-            around.enter_context(keep)
-        process = around.enter_context(closing(_process(request, title)))
-        try:
-            images = processing.process_images(process).images
-        except Exception as error:  # noqa: BLE001 the host's reasons are many
-            raise HostError(f"The web UI could not draw the picture: {error}", "Look at its console.") from error
-        finally:
-            shared.total_tqdm.clear()
-    return list(images)
-
-
-def _process(request: PictureRequest, title: str) -> Any:
-    from modules import processing, sd_samplers
-
-    samplers = [name for name in _SAMPLERS if name in sd_samplers.all_samplers_map]
-    kind = processing.StableDiffusionProcessingTxt2Img
-    scheduler = {"scheduler": "Automatic"} if "scheduler" in kind.__dataclass_fields__ else {}  # since 1.9
-    return kind(
-        prompt=request.prompt,
-        negative_prompt=request.negative,
-        seed=request.seed,
-        steps=request.steps,
-        cfg_scale=request.cfg,
-        width=_of_eight(request.width),
-        height=_of_eight(request.height),
-        sampler_name=samplers[0] if samplers else None,
-        restore_faces=False,
-        tiling=False,
-        do_not_save_samples=True,
-        do_not_save_grid=True,
-        override_settings={"sd_model_checkpoint": title},
-        override_settings_restore_afterwards=False,  # see _kept_choice
-        **scheduler,
-    )
-
-
-def _of_eight(pixels: int) -> int:
-    return max(8, round(pixels / 8) * 8)
-
-
-@contextmanager
-def _own_job() -> Iterator[None]:
-    """Progress bars show a job of ours. An interruption by the user ends it and stays noted for who else looks."""
-    from modules import shared
-
-    before = {name: getattr(shared.state, name, False) for name in _FLAGS}
-    shared.state.begin(job=OWN_JOB)
-    try:
-        yield
-    finally:
-        shared.state.end()
-        for name, value in before.items():
-            setattr(shared.state, name, value or getattr(shared.state, name, False))
-
-
-@contextmanager
-def _kept_history() -> Iterator[None]:
-    """The host writes every prompt to a file from which the user gets back the last picture's settings."""
-    from modules import paths
-
-    file = Path(paths.data_path) / "params.txt"
-    before = file.read_bytes() if file.exists() else None
-    try:
-        yield
-    finally:
-        if before is not None:
-            file.write_bytes(before)
-        else:
-            file.unlink(missing_ok=True)
+    pictures.checkpoint_info(title)  # the host would silently take another one
+    with _kept_choice(title), tensors.on_device(model):
+        return pictures.draw(
+            request,
+            override_settings={"sd_model_checkpoint": title},
+            override_settings_restore_afterwards=False,  # see _kept_choice
+        )
 
 
 @contextmanager

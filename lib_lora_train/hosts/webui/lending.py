@@ -9,45 +9,35 @@ from typing import Any
 from torch import nn
 
 from ...errors import CheckpointSwitched, HostError
-from ...families.borrow import borrow, rebind
+from ...families.borrow import Source, borrow, rebind
 from ...families.loan import Identity, Loan
-from ...families.tokenizer import HostTokenizer
 from ..lock import LockHold
-from . import checkpoint, loras, tensors
+from . import tensors
+from .kind import Kind
 
 
 class Lending:
     """`hold` is the lock, held when `begin` is called. The host's own modules are read, never changed, except that
     merged LoRAs are taken out of them."""
 
-    def __init__(self, hold: LockHold):
+    def __init__(self, hold: LockHold, kind: Kind):
         self.hold = hold
         self.loan: Loan | None = None
+        self.model: Any = None  # what is lent, as the kind knows it
+        self._kind = kind
         self._addresses: tuple[int, ...] = ()  # of the borrowed tensors; () when the loan's modules have none
         self._copied = False
 
     def begin(self) -> Loan:
         """Raises HostError when what is loaded cannot be trained."""
-        model = checkpoint.ready()
-        source = self._sourced(model)
-        borrowed = borrow(source)
-        alphas, zero_snr = checkpoint.schedule(model)
+        self.model = self._kind.ready()
+        source = self._source()
+        self.loan = self._kind.loan(self.model, borrow(source))
         self._addresses = tensors.addresses(source)
-        self.loan = Loan(
-            family=borrowed.family,
-            unet=borrowed.unet,
-            text_encoders=borrowed.text_encoders,
-            tokenizers=[HostTokenizer(checkpoint.tokenizer(model))],
-            vae=borrowed.vae,
-            alphas_cumprod=alphas,
-            prediction=checkpoint.prediction(model),
-            zero_terminal_snr=zero_snr,
-            vae_scale=float(model.scale_factor),
-            clip_skip=checkpoint.clip_skip(),
-            identity=checkpoint.identity(model),
-            device=tensors.device(),
-            notes=self._notes(checkpoint.identity(model)),
-        )
+        if self._copied:
+            self.loan.notes.append(
+                "The checkpoint is not on the graphics card; a copy of it is put there while training."
+            )
         return self.loan
 
     def end(self) -> None:
@@ -56,8 +46,7 @@ class Lending:
 
     def step_out(self) -> None:
         """Free the lock. Nothing happens when a switched checkpoint has freed it already."""
-        if self._copied:
-            self._let_go()
+        self._make_room()
         self.hold.give()
 
     def step_in(self) -> None:
@@ -68,33 +57,22 @@ class Lending:
     @contextmanager
     def host_at_work(self) -> Iterator[None]:
         """The host may use its model inside the block; the lock stays held. Raises CheckpointSwitched as `step_in`."""
-        if self._copied:
-            self._let_go()
+        self._make_room()
         try:
             yield
         finally:
             self._renew()
 
-    def _sourced(self, model: Any) -> Any:
-        loras.take_out(model)
-        tensors.make_room(model)
-        self._copied = tensors.is_elsewhere(model)
-        return tensors.source(model)
-
-    def _notes(self, identity: Identity) -> list[str]:
-        notes = (
-            [f"Pictures are encoded with {identity.vae}, the VAE that the web UI has loaded."] if identity.vae else []
-        )
-        if self._copied:
-            notes.append("The checkpoint is not on the graphics card; a copy of it is put there while training.")
-        return notes
+    def _source(self) -> Source:
+        source, self._copied = self._kind.source(self.model)
+        return source
 
     def _renew(self) -> None:
         """LoRAs out, and the loan's modules on the tensors as they are now."""
         try:
-            model = checkpoint.ready()
-            _same(self.loan.identity, checkpoint.identity(model))
-            source = self._sourced(model)
+            self.model = self._kind.again(self.model)
+            _same(self.loan.identity, self._kind.identity_of(self.model))
+            source = self._source()
             if tensors.addresses(source) != self._addresses:
                 rebind(self.loan, source)
                 self._addresses = tensors.addresses(source)
@@ -104,6 +82,10 @@ class Lending:
             if isinstance(error, CheckpointSwitched):
                 raise
             raise CheckpointSwitched(error.message, error.remedy) from error
+
+    def _make_room(self) -> None:
+        if self._copied or self._kind.moves_weights:
+            self._let_go()
 
     def _let_go(self) -> None:
         if self.loan is None or not self._addresses:
