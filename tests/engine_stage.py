@@ -19,13 +19,14 @@ from lib_lora_train.hosts.standalone import StandaloneHost
 from lib_lora_train.settings.load import from_mapping
 from lib_lora_train.settings.schema import Settings
 
-SIZES = [(64, 64), (64, 64), (64, 128), (64, 64), (64, 128)]  # two buckets; five pictures
+SIZES = [(64, 64), (64, 64), (32, 128), (64, 64), (32, 128)]  # two buckets; five pictures
 SMALL = {
     "output_name": "tiny",
     "trigger_word": "pib",
     "resolution": "64",
-    "min_bucket_reso": 64,
+    "min_bucket_reso": 32,
     "max_bucket_reso": 128,
+    "bucket_reso_steps": 32,
     "max_token_length": 75,
     "max_train_steps": 6,
     "network_dim": 2,
