@@ -47,7 +47,7 @@ def main() -> int:
 
         path = out / "recipe.toml"
         path.write_text(dumps(recipe), encoding="utf-8")
-        return train(["train", str(path), "--checkpoint", str(checkpoint), "--out", str(out), "--json"])
+        return train(["train", str(path), "--checkpoint", str(checkpoint), "--out", str(out), "--overwrite", "--json"])
 
     from lib_lora_train.hosts.standalone import StandaloneHost
     from lib_lora_train.ui.standalone import serve

@@ -93,7 +93,7 @@ def test_from_the_folder_to_the_card_and_back_over_http(http, host, tmp_path):
     sample = http(f"runs/{run}/file", path=entry["samples"][-1]["path"])
     assert sample.content[:8] == b"\x89PNG\r\n\x1a\n"
     assert {p.name for p in host.lora_dir().iterdir()} == {"cat.safetensors", "cat.json", "cat.png"}
-    assert os.path.getsize(host.lora_dir() / "cat.safetensors") == pytest.approx(expected["file_mb"] * 1e6, rel=5)
+    assert os.path.getsize(host.lora_dir() / "cat.safetensors") == pytest.approx(expected["file_mb"] * 1e6, abs=6e4)
 
     again = http("lora", name="cat").json()
     assert again["source"] == "ours" and again["settings"]["learning_rate"] == 1e-2
@@ -178,7 +178,6 @@ def test_stopped_then_continued_equals_one_go(http, host, tmp_path):
     ] == 40
 
 
-@pytest.mark.xfail(reason="a resumed run gets a session id of its own, so its files count as another run's")
 def test_a_continued_run_goes_on_under_its_name(http, host, tmp_path):
     run = http.runner.start(_recipe(tmp_path, max_train_steps=40, save_every_n_steps=5, sample_every_n_steps=0))
     _until(lambda: http.runner.job.journal.latest(Published))

@@ -21,7 +21,7 @@ from ..settings.describe import describe
 from ..settings.load import from_mapping, to_mapping
 from ..settings.presets import PRESETS
 from ..settings.schema import Settings
-from . import bodies, runs, trust, uploads
+from . import bodies, runs, trust, uploads, warm
 from .check import check as what_will_happen
 from .datasets import DataSets
 from .jobs import WISHES, JobRunner, runner
@@ -78,6 +78,7 @@ def schema(desk: Desk, ask: Ask) -> dict[str, Any]:
 
 
 def check(desk: Desk, ask: Ask) -> dict[str, Any]:
+    warm.begin()  # whoever asks what will happen is about to train
     return what_will_happen(ask.settings(), desk.host, desk.sets)
 
 

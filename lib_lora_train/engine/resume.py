@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..data.plan import Plan
@@ -55,6 +56,8 @@ def restore(bake: Bake, found: State) -> None:
     stepper.skipped, stepper.in_a_row = values["skipped"], values["in_a_row"]
     stepper.scaler.restore(values["scaler"])
     bake.meter.restore(values["meter"])
+    # the same run to whoever publishes its files
+    bake.keeper.facts = replace(bake.keeper.facts, session_id=values["session_id"], started_at=values["started_at"])
     prefix = "adapters/"
     bake.adapters.load_state_dict(
         {name.removeprefix(prefix): t for name, t in found.tensors.items() if name.startswith(prefix)}

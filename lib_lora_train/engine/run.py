@@ -99,7 +99,7 @@ def _epoch(bake: Bake, clock: Clock) -> Iterator[Event]:
         groups = grouped(batches, bake.settings.training.gradient_accumulation_steps)
         while at.epoch == epoch and not bake.over:
             loss = yield from _step(bake, groups)
-            clock.first_step = clock.first_step or clock.seconds
+            clock.first_step = clock.first_step or clock.seconds - clock.before
             yield _progress(bake, epoch, loss)
             yield from _after_step(bake, clock)
             while bake.loader.warnings:

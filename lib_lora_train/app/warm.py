@@ -1,0 +1,26 @@
+"""Importing what a run needs while the user still chooses, so that the click on Train does not pay for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import lru_cache
+
+log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=1)
+def begin() -> threading.Thread:
+    """Starts once per process; returns at once. What cannot be imported is told by the run that needs it."""
+    thread = threading.Thread(target=_import, name="train-lora warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def _import() -> None:
+    try:
+        from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401 - seconds of importing
+
+        from ..engine import run  # noqa: F401
+    except (ImportError, RuntimeError) as error:  # diffusers wraps what its parts raise in RuntimeError
+        log.info("Train LoRA: importing ahead of a run: %s", error)
