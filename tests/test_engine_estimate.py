@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_lora_train.data.scan import scan
+from lib_lora_train.data.types import ImageRecord
 from lib_lora_train.engine import memory
 from lib_lora_train.engine.estimate import estimate
 from lib_lora_train.engine.meter import Meter, Smooth, memory_gb
 from lib_lora_train.engine.position import Position, grouped
 from lib_lora_train.errors import OutOfMemory
 from lib_lora_train.events import Progress, Snapshot
+from lib_lora_train.families.outline import outline_of
 from lib_lora_train.settings.load import from_mapping
 
 CPU = torch.device("cpu")
@@ -49,7 +52,7 @@ def records(settings):
 def test_steps_epochs_files_and_size_are_those_of_the_run(tiny_checkpoint, data, root, changes):
     settings, folder = recipe(data, **changes), folder_in(root)
     with lent(tiny_checkpoint, root) as loan:
-        expected = estimate(settings, records(settings), NOWHERE, loan)
+        expected = estimate(settings, records(settings), NOWHERE, outline_of(loan))
         events = play(loan, settings, folder)
     progress = of(events, Progress)
     assert (expected.steps, expected.epochs) == (progress[-1].step, progress[-1].epochs)
@@ -69,6 +72,21 @@ def test_file_size_by_rank_is_what_users_know(data, rank, low, high):
     """About 1.2 MB per rank in fp16 for SD1."""
     settings = _default(data, network_dim=rank)
     assert low < estimate(settings, records(settings), CARD).file_mb < high
+
+
+@given(st.integers(1, 60), st.integers(0, 7), st.integers(0, 4))
+def test_files_are_counted_as_they_fall_due(steps, every_steps, every_epochs):
+    found = [ImageRecord(Path(f"{n}.png"), (512, 512), "") for n in range(3)]
+    saving = {"save_every_n_steps": every_steps, "save_every_n_epochs": every_epochs}
+    settings = from_mapping({"max_train_steps": steps, "train_batch_size": 1, **saving})
+    intervals = [every for every in (every_steps, every_epochs * 3) if every]
+    due = {step for step in range(1, steps) if any(step % every == 0 for every in intervals)}
+    assert estimate(settings, found, CARD).snapshots == len(due) + 1
+
+
+def test_an_endless_run_is_estimated_at_once(data):
+    settings = _default(data, max_train_steps=2**62, save_every_n_steps=1, save_every_n_epochs=1)
+    assert estimate(settings, records(settings), CARD).snapshots == 2**62
 
 
 def test_memory_falls_with_every_step_of_the_advice(data):

@@ -8,6 +8,7 @@ from torch import nn
 
 from ..families.loan import Loan
 from ..families.names import layers
+from ..families.outline import Outline, outline_of
 
 PARTS = ("text_encoder", "unet")  # in file order
 _PREFIXES = {
@@ -46,21 +47,40 @@ class Target:
         return tuple(self.module.weight.shape)
 
 
+@dataclass(frozen=True)
+class Place:
+    """A target as it is known without its layer; `owner` and `name` as in the outline."""
+
+    key: str
+    part: str
+    owner: str
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def wide(self) -> bool:
+        return len(self.shape) == 4 and self.shape[2:] != (1, 1)
+
+
 def targets(loan: Loan, convolutions: bool) -> list[Target]:
     """All targets in file order. Without `convolutions` the attention blocks' (LierLa); with them also the ResNet
     blocks' and samplers' layers (C3Lier)."""
+    found = layers(loan)
+    return [Target(p.key, p.part, found[p.owner][p.name], p.wide) for p in places(outline_of(loan), convolutions)]
+
+
+def places(outline: Outline, convolutions: bool) -> list[Place]:
+    """As `targets`, for what is not loaded."""
     found = []
-    for owner, by_name in layers(loan).items():
-        for name in sorted((n for n in by_name if _wanted(n, by_name[n], convolutions)), key=_place):
-            module = by_name[name]
+    for owner, shapes in outline.items():
+        for name in sorted((n for n in shapes if _wanted(n, shapes[n], convolutions)), key=_place):
             key = f"{_PREFIXES[owner]}_{name.replace('.', '_')}"
-            part = "unet" if owner == "unet" else "text_encoder"
-            found.append(Target(key, part, module, wide=module.weight.dim() == 4 and module.kernel_size != (1, 1)))
-    return sorted(found, key=lambda target: PARTS.index(target.part))
+            found.append(Place(key, "unet" if owner == "unet" else "text_encoder", owner, name, tuple(shapes[name])))
+    return sorted(found, key=lambda place: PARTS.index(place.part))
 
 
-def _wanted(name: str, module: nn.Module, convolutions: bool) -> bool:
-    if module.weight.dim() < 2:
+def _wanted(name: str, shape: tuple[int, ...], convolutions: bool) -> bool:
+    if len(shape) < 2:
         return False
     if name.startswith("text_model."):
         return ".layers." in name

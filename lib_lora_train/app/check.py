@@ -14,6 +14,7 @@ from ..settings.advice import Advice, Facts, advise
 from ..settings.schema import Settings
 from . import speeds, trust
 from .datasets import DataSet, DataSets
+from .outlines import outline_of
 from .publish import taken
 
 _ITEMS = 500  # pictures listed one by one
@@ -25,7 +26,7 @@ def check(settings: Settings, host: Host, sets: DataSets) -> dict[str, Any]:
     found = sets.look(settings)
     status = host.status()
     measured = speeds.recall(host.data_dir(), settings, status)
-    expected = estimate(settings, found.records, status, seconds_per_step=measured)
+    expected = estimate(settings, found.records, status, outline_of(host), measured)
     return {
         "pictures": _pictures(found, expected),
         "estimate": asdict(expected),

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..adapters.targets import targets
+from ..adapters.targets import places
 from ..data.buckets import fits
 from ..data.plan import Length, Plan, length
 from ..data.types import ImageRecord
-from ..families.loan import Loan
+from ..families.outline import Outline
 from ..settings.schema import NetworkSettings, Settings, size_of
 
 
@@ -71,41 +71,51 @@ def estimate(
     settings: Settings,
     records: Sequence[ImageRecord],
     status: Status,
-    loan: Loan | None = None,
+    outline: Outline | None = None,
     seconds_per_step: float = 0.0,
 ) -> Estimate:
-    """`loan` makes the file size exact for models of unusual size, `seconds_per_step`, as an earlier run on this device
-    measured it, the time."""
+    """`outline`, of the checkpoint that is loaded, makes the file size exact for models of unusual size,
+    `seconds_per_step`, as an earlier run on this device measured it, the time."""
     training = settings.training
     plan = Plan(records, fits(records, settings.data), training.train_batch_size, training.seed)
     long = length(max(plan.batches_per_epoch, 1), training)
-    family = _FAMILIES.get(loan.family.name if loan else status.family, _FAMILIES["SD1"])
-    trained = _parameters(settings.network, family, loan)
+    family = _FAMILIES.get(status.family, _FAMILIES["SD1"])
+    size = _outlined(settings.network, outline) if outline else _usual(settings.network, family)
     per_step = seconds_per_step or _seconds_per_step(settings, family, status)
-    file_bytes = trained * _FILE_BYTES[settings.saving.save_precision] + family.modules * _HEADER_BYTES
+    file_bytes = size.numbers * _FILE_BYTES[settings.saving.save_precision] + size.modules * _HEADER_BYTES
     return Estimate(
         pictures=len(records),
         samples_per_epoch=plan.samples_per_epoch,
         steps=long.steps,
         epochs=long.epochs,
         seconds=round(long.steps * per_step, 1),
-        memory_gb=round(_memory_gb(settings, family, status, trained), 2),
+        memory_gb=round(_memory_gb(settings, family, status, size.numbers), 2),
         file_mb=round(file_bytes / 1e6, 1),
         snapshots=_files(settings, long),
     )
 
 
-def _parameters(network: NetworkSettings, family: _Family, loan: Loan | None) -> int:
+@dataclass(frozen=True)
+class _Size:
+    """Of the adapters: layers, and numbers in them."""
+
+    modules: int
+    numbers: int
+
+
+def _usual(network: NetworkSettings, family: _Family) -> _Size:
     locon = network.network_type == "LoCon"
-    if loan is None:
-        unet = network.network_dim * (family.linear + locon * family.blocks) + locon * network.conv_dim * family.wide
-        return network.train_unet * unet + network.train_text_encoder * network.network_dim * family.text
+    unet = network.network_dim * (family.linear + locon * family.blocks) + locon * network.conv_dim * family.wide
+    numbers = network.train_unet * unet + network.train_text_encoder * network.network_dim * family.text
+    return _Size(family.modules, numbers)
+
+
+def _outlined(network: NetworkSettings, outline: Outline) -> _Size:
     wanted = {"unet": network.train_unet, "text_encoder": network.train_text_encoder}
-    return sum(
-        (network.conv_dim if target.wide else network.network_dim) * (target.shape[0] + math.prod(target.shape[1:]))
-        for target in targets(loan, locon)
-        if wanted[target.part]
-    )
+    found = [place for place in places(outline, network.network_type == "LoCon") if wanted[place.part]]
+    ranks = [network.conv_dim if place.wide else network.network_dim for place in found]
+    sides = [place.shape[0] + math.prod(place.shape[1:]) for place in found]
+    return _Size(len(found), sum(rank * side for rank, side in zip(ranks, sides, strict=True)))
 
 
 def _half(settings: Settings, status: Status) -> bool:
@@ -140,4 +150,6 @@ def _files(settings: Settings, long: Length) -> int:
     """Snapshots on the way, each step once, and the last file."""
     saving = settings.saving
     intervals = (saving.save_every_n_steps, saving.save_every_n_epochs * long.steps_per_epoch)
-    return len({step for every in intervals if every for step in range(every, long.steps, every)}) + 1
+    before_last, used = long.steps - 1, [every for every in intervals if every]
+    together = before_last // math.lcm(*used) if len(used) > 1 else 0
+    return sum(before_last // every for every in used) - together + 1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from ..errors import HostError
+
+_LONGEST_HEADER = 100_000_000  # the format's own limit
 
 
 def mapped(path: Path) -> dict[str, Tensor]:
@@ -24,6 +27,19 @@ def mapped(path: Path) -> dict[str, Tensor]:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
         raise HostError(f"{path.name} cannot be read ({error}).", "Download it again.") from error
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Of a `.safetensors` file's tensors by key, from its header alone; empty where there is no such header."""
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if size <= _LONGEST_HEADER else {}
+        return {key: tuple(value["shape"]) for key, value in header.items() if key != "__metadata__"}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # damaged: whoever loads it will say so
+        return {}
 
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
