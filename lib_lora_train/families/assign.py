@@ -20,6 +20,11 @@ def alias(tensor: Tensor) -> Tensor:
         return plain.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether the memory holds the weight itself: no quantised format, no class with arithmetic of its own."""
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.dtype in _DTYPES
+
+
 @dataclass(frozen=True)
 class Assignment:
     """Tensors that were found to fit `module`, by its own parameter names."""
@@ -53,7 +58,7 @@ def assignment(module: nn.Module, tensors: Mapping[str, Tensor], canonical: Call
 
 def _fit(name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
     """A view of `tensor` with `shape`: 1x1 convolutions stand in for linear layers."""
-    if type(tensor) not in (Tensor, nn.Parameter) or tensor.dtype not in _DTYPES:
+    if not is_plain(tensor):
         raise HostError(f"`{name}` is quantised ({tensor.dtype}).", "Load the checkpoint in fp16, bf16 or fp32.")
     if tensor.is_meta:
         raise HostError("The checkpoint is not loaded now.", "Generate a picture once, so that the web UI loads it.")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from .a1111 import A1111Host
 from .base import Host
+from .forge import ForgeHost
 from .unsupported import UnsupportedHost
 
-# What the A1111 adapter cannot do without: (module, name)
-_A1111 = (
+Name = tuple[str, str]  # (module, what it must have)
+
+_COMMON: tuple[Name, ...] = (
     ("modules.shared", "opts"),
     ("modules.shared", "cmd_opts"),
     ("modules.paths", "data_path"),
@@ -18,28 +22,67 @@ _A1111 = (
     ("modules.devices", "device"),
     ("modules.processing", "process_images"),
     ("modules.sd_models", "model_data"),
-    ("modules.sd_models", "reload_model_weights"),
-    ("modules.sd_vae", "loaded_vae_file"),
-    ("modules.sd_hijack", "model_hijack"),
 )
-_FORGE = ("modules_forge", "ldm_patched")
-_REMEDY = "Train LoRA works in AUTOMATIC1111's web UI 1.10, or on its own page: python dev.py demo."
+
+
+@dataclass(frozen=True)
+class _Adapter:
+    """`needs`: what it cannot do without. `lacks`: modules of web UIs that have all that, but hold their model
+    elsewhere."""
+
+    make: Callable[[], Host]
+    needs: tuple[Name, ...]
+    lacks: tuple[str, ...] = ()
+
+    def missing(self) -> list[str]:
+        found = [f"{module}.{name}" for module, name in (*_COMMON, *self.needs) if not _has(module, name)]
+        return found + [f"a model that is not held by {module}" for module in self.lacks if _there(module)]
+
+
+_ADAPTERS = (
+    _Adapter(
+        ForgeHost, (("modules.sd_models", "forge_model_reload"), ("backend.memory_management", "load_models_gpu"))
+    ),
+    _Adapter(
+        A1111Host,
+        (
+            ("modules.sd_models", "reload_model_weights"),
+            ("modules.sd_vae", "loaded_vae_file"),
+            ("modules.sd_hijack", "model_hijack"),
+        ),
+        lacks=("modules_forge", "modules.modeldata"),
+    ),
+)
+_RELATIVES = {  # known by a module of theirs: (name, why not)
+    "ldm_patched": ("an older Forge or reForge", "Its models are held in ComfyUI's way of 2024."),
+    "modules.modeldata": ("SD.Next", "SD.Next holds its models in diffusers' pipelines."),
+}
+_REMEDY = (
+    "Train LoRA works in AUTOMATIC1111's web UI 1.10, in Forge and in Forge Neo; "
+    "or on its own page: python dev.py demo. Here it can neither train nor show LoRAs."
+)
 
 
 def host() -> Host:
     """The adapter for the web UI this process is. Never raises: what cannot be used says so in its status."""
-    if any(_there(name) for name in _FORGE):
-        return UnsupportedHost("Forge", "Forge's models cannot be borrowed yet.", _REMEDY)
-    missing = [f"{module}.{name}" for module, name in _A1111 if not _has(module, name)]
-    if not missing:
-        return A1111Host()
-    if missing[0].startswith("modules.shared"):
+    lists = [(adapter, adapter.missing()) for adapter in _ADAPTERS]
+    for adapter, missing in lists:
+        if not missing:
+            return adapter.make()
+    for module, (name, why) in _RELATIVES.items():
+        if _there(module):
+            return UnsupportedHost(name, f"This is {name}. {why} Train LoRA cannot borrow from there yet.", _REMEDY)
+    if not _has("modules.shared", "opts"):
         return UnsupportedHost("unknown", "This is no web UI that Train LoRA knows.", _REMEDY)
-    return UnsupportedHost("unknown", f"This web UI lacks what Train LoRA needs: {', '.join(missing)}.", _REMEDY)
+    least = min((missing for _, missing in lists), key=len)
+    return UnsupportedHost("unknown", f"This web UI lacks what Train LoRA needs: {', '.join(least)}.", _REMEDY)
 
 
 def _there(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package it would be in
+        return False
 
 
 def _has(module: str, name: str) -> bool:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import probe_model as _model
 import torch
 
 from lib_lora_train.hosts import detect
@@ -14,12 +13,11 @@ from lib_lora_train.hosts import detect
 
 def weights() -> dict:
     """sha256 over every tensor of the loaded checkpoint, and of each of its three parts."""
-    parts = {"unet": "model.", "text_encoder": "cond_stage_model.", "vae": "first_stage_model."}
-    sums = {name: hashlib.sha256() for name in ("all", *parts)}
-    for key, tensor in _model().state_dict().items():
-        raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        for name, digest in sums.items():
-            if name == "all" or key.startswith(parts[name]):
+    sums = {name: hashlib.sha256() for name in ("all", *_model.parts())}
+    for name, part in _model.parts().items():
+        for key, tensor in part.state_dict().items():
+            raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+            for digest in (sums["all"], sums[name]):
                 digest.update(key.encode() + raw)
     return {name: digest.hexdigest() for name, digest in sums.items()}
 
@@ -46,7 +44,7 @@ def lend() -> dict:
             "family": loan.family.name,
             "dtype": str(loan.weights_dtype),
             "notes": loan.notes,
-            "foreign_storages": _foreign(loan),
+            "foreign_storages": _model.foreign(loan),
             "tensors": [len(list(module.parameters())) for module in (loan.unet, *loan.text_encoders, loan.vae)],
         }
 
@@ -65,11 +63,11 @@ def lend_error() -> dict:
 def same_outputs(clip_skip: int = 1) -> dict:
     """Largest differences between the host's own modules and the borrowed ones, relative to the largest output."""
     draw = torch.Generator().manual_seed(1)
-    with detect.host().lend() as loan, torch.no_grad(), _clip_skip(clip_skip):
-        model, dtype = _model(), loan.weights_dtype
-        unet, vae = model.model.diffusion_model, model.first_stage_model
+    with detect.host().lend() as loan, torch.no_grad(), _model.clip_skip(clip_skip):
+        parts, dtype = _model.parts(), _model.compute_dtype(loan)
+        unet, vae = parts["unet"], parts["vae"]
         context = loan.family.encode_text(loan, ["a red circle, on blue"], 75, clip_skip, dtype).context
-        theirs = _encoded(model, "a red circle, on blue")
+        theirs = _model.encoded("a red circle, on blue")
         noisy = torch.randn((2, 4, 16, 16), generator=draw).to(dtype)
         times = torch.tensor([7, 700])
         both = context.expand(2, -1, -1)
@@ -80,7 +78,7 @@ def same_outputs(clip_skip: int = 1) -> dict:
             "unet": _apart(unet(noisy, times, both), loan.unet(noisy, times, both, return_dict=False)[0]),
             "vae_decoder": _apart(vae.decode(latents), loan.vae.decode(latents, return_dict=False)[0]),
             "vae_encoder": _apart(
-                vae.encode(pixels).parameters, loan.vae.encode(pixels, return_dict=False)[0].parameters
+                vae.quant_conv(vae.encoder(pixels)), loan.vae.encode(pixels, return_dict=False)[0].parameters
             ),
         }
 
@@ -110,42 +108,7 @@ def train_a_little(fail_in: str = "") -> dict:
 
 def read_merged() -> dict:
     """Names of the LoRAs that are merged into the weights now."""
-    names = {name for module in _model().modules() for name in getattr(module, "network_current_names", ())}
-    return {"merged": sorted(str(name[0]) for name in names)}
-
-
-def _model():
-    from modules import shared
-
-    return shared.sd_model  # waits for a load that is under way
-
-
-def _foreign(loan) -> int:
-    """How many borrowed tensors do not lie in a storage of the host's."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in _model().parameters()}
-    modules = (loan.unet, *loan.text_encoders, loan.vae)
-    return sum(p.untyped_storage().data_ptr() not in own for module in modules for p in module.parameters())
-
-
-def _encoded(model, text: str) -> torch.Tensor:
-    """[1, 77, C] from the host's text encoder."""
-    from modules import devices
-
-    embedder = model.cond_stage_model
-    chunks, _ = embedder.tokenize_line(text)
-    return embedder.encode_with_transformers(torch.tensor([chunks[0].tokens]).to(devices.device))
-
-
-@contextmanager
-def _clip_skip(value: int) -> Iterator[None]:
-    from modules import shared
-
-    before = shared.opts.CLIP_stop_at_last_layers
-    shared.opts.data["CLIP_stop_at_last_layers"] = value
-    try:
-        yield
-    finally:
-        shared.opts.data["CLIP_stop_at_last_layers"] = before
+    return {"merged": _model.merged()}
 
 
 def _dtype(module) -> torch.dtype:
@@ -162,12 +125,12 @@ def default_config(path: str) -> dict:
     from modules import sd_models_config
 
     sd_models_config.config_default = path
-    return {"addresses": _addresses()}
+    return {"addresses": _model.addresses()}
 
 
 def addresses() -> dict:
     """Where the loaded model's tensors lie."""
-    return {"addresses": _addresses()}
+    return {"addresses": _model.addresses()}
 
 
 def publish(name: str) -> dict:
@@ -190,7 +153,3 @@ def versions() -> dict:
     import sys
 
     return {"torch": torch.__version__, "python": sys.version.split()[0]}
-
-
-def _addresses() -> list[int]:
-    return [parameter.data_ptr() for parameter in _model().parameters()]

@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 
+import probe_model as _model
 import torch
 
 from lib_lora_train.errors import CheckpointSwitched
@@ -48,7 +49,7 @@ class _Worker:
         output = loan.family.predict(loan, noisy, torch.tensor([400]), context, None)
         output.sum().backward()
         self.outputs.append(float(output.double().sum()))
-        self.generation, self.foreign = loan.generation, _foreign(loan)
+        self.generation, self.foreign = loan.generation, _model.foreign(loan)
         time.sleep(max(0.0, self.step_s - (time.monotonic() - begin)))
 
     def _breathe(self, loan) -> None:
@@ -154,11 +155,3 @@ def abandon(watch_s: float = 5) -> dict:
     waited = time.monotonic() - begin
     kept[0].close()  # must not free the lock a second time
     return {"held": held, "waited": waited, "free": not call_queue.queue_lock._lock.locked()}
-
-
-def _foreign(loan) -> int:
-    from modules import shared
-
-    own = {parameter.untyped_storage().data_ptr() for parameter in shared.sd_model.parameters()}
-    modules = (loan.unet, *loan.text_encoders, loan.vae)
-    return sum(p.untyped_storage().data_ptr() not in own for module in modules for p in module.parameters())

@@ -1,0 +1,84 @@
+"""Where Forge's tensors are: moved to the device by its own memory management, and refused when they are quantised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...errors import HostError
+from ...families.assign import is_plain
+from ...families.borrow import Source, check
+from ..webui import tensors
+
+_TEXTS = ("clip_l", "clip_g", "clip_h")  # in the order of the conditioning
+_UNUSED = "text_projection."  # of clip_l: loaded with some checkpoints, used by none
+
+
+def source(model: Any) -> tuple[Source, bool]:
+    """The model's own tensors on the device; True: some are copies, since Forge had no room for all of them there."""
+    objects = model.forge_objects_original
+    unet, vae, texts = objects.unet.model.diffusion_model, objects.vae.first_stage_model, _texts(objects)
+    found = Source(
+        unet=tensors.of(unet),
+        text_encoders=[_named(text) for text in texts],
+        vae=tensors.of(vae),
+        heads=tensors.heads(unet),
+        text_heads=[text.config.num_attention_heads for text in texts],
+        text_activations=[text.config.hidden_act for text in texts],
+    )
+    return found, tensors.are_elsewhere([unet, vae, *texts])
+
+
+def to_device(model: Any) -> None:
+    """All of the model, without patches, as far as Forge finds room; other models make way."""
+    from backend import memory_management
+
+    objects = model.forge_objects_original
+    with torch.inference_mode():
+        memory_management.load_models_gpu([objects.unet, objects.clip.patcher, objects.vae.patcher])
+
+
+def tokenizers(model: Any) -> list[Any]:
+    """The Hugging Face tokenizers of the text encoders that `source` gives."""
+    clip = model.forge_objects_original.clip
+    return [getattr(clip.tokenizer, name) for name in _TEXTS if hasattr(clip.cond_stage_model, name)]
+
+
+def family(model: Any) -> str:
+    """Its name. Raises HostError when it cannot be trained or its weights are not stored as they are."""
+    objects = model.forge_objects_original
+    name = check(tensors.shapes(objects.unet.model.diffusion_model))
+    named = {"U-Net": objects.unet.model, "VAE": objects.vae.first_stage_model}
+    for what, part in {**named, **{f"text encoder {i}": t for i, t in enumerate(_texts(objects), 1)}}.items():
+        format_ = _quantised(part)
+        if format_:
+            raise HostError(
+                f"The {what} is stored in {format_}, from which nothing exact can be borrowed.",
+                "Set Diffusion in Low Bits to Automatic, and load the checkpoint's fp16 file.",
+            )
+    return name
+
+
+def precision(model: Any) -> str:
+    objects = model.forge_objects_original
+    return tensors.precision(objects.unet.model.diffusion_model, objects.vae.first_stage_model)
+
+
+def _texts(objects: Any) -> list[nn.Module]:
+    found = objects.clip.cond_stage_model
+    return [getattr(found, name).transformer for name in _TEXTS if hasattr(found, name)]
+
+
+def _named(text: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: tensor for key, tensor in tensors.of(text).items() if not key.startswith(_UNUSED)}
+
+
+def _quantised(part: nn.Module) -> str:
+    """The name of its storage format, "" for plain tensors."""
+    odd = next((parameter for parameter in part.parameters() if not is_plain(parameter)), None)
+    if odd is None:
+        return ""
+    stored = getattr(part, "storage_dtype", None)
+    return stored if isinstance(stored, str) else type(odd).__name__.removeprefix("Parameter")
