@@ -19,8 +19,8 @@ var trainLora = window.trainLora || {};
 
   /** Limits that one wild step does not blow up: all of the smoothed curve, the middle 96 % of the raw one. */
   function limits(points) {
-    const raw = points.map((point) => point.loss).filter(isFinite).sort((a, b) => a - b);
-    const smooth = points.map((point) => point.smooth).filter(isFinite);
+    const raw = points.map((point) => point.loss).filter(Number.isFinite).sort((a, b) => a - b);
+    const smooth = points.map((point) => point.smooth).filter(Number.isFinite);
     const at = (share) => raw[Math.min(raw.length - 1, Math.floor(share * raw.length))];
     const low = Math.min(at(0.02), ...smooth), high = Math.max(at(0.98), ...smooth);
     const margin = (high - low) * 0.08 || Math.abs(high) * 0.1 || 0.1;
@@ -36,7 +36,7 @@ var trainLora = window.trainLora || {};
   function path(points, x, y, key) {
     let command = 'M', line = '';
     for (const point of points) {
-      if (!isFinite(point[key])) {
+      if (!Number.isFinite(point[key])) {
         command = 'M';
         continue;
       }

@@ -30,17 +30,15 @@ var trainLora = window.trainLora || {};
     return node;
   }
 
-  /** Change a text in place: hosts watch the page for added nodes, and a text that changes each second adds none. */
+  /** Change a text in place: hosts watch the page for added nodes, and a text that changes each second adds none. What
+   * is there already stays as it is, perhaps translated by the host. */
   function text(node, value) {
     const wanted = String(value);
+    if (node.tlText === wanted) return;
+    node.tlText = wanted;
     const first = node.firstChild;
-    if (first && first.nodeType === Node.TEXT_NODE && !first.nextSibling) {
-      if (first.data !== wanted) first.data = wanted;
-    } else if (node.textContent !== wanted || first) {
-      node.replaceChildren(wanted);
-    } else if (wanted) {
-      node.append(wanted);
-    }
+    if (first && first.nodeType === Node.TEXT_NODE && !first.nextSibling) first.data = wanted;
+    else node.replaceChildren(wanted);
   }
 
   function show(node, visible) {
@@ -100,7 +98,7 @@ var trainLora = window.trainLora || {};
   }
 
   function number(value) {
-    if (typeof value !== 'number' || !isFinite(value)) return String(value);
+    if (!Number.isFinite(value)) return 'not finite';
     if (value !== 0 && (Math.abs(value) < 0.001 || Math.abs(value) >= 1e6)) {
       return value.toExponential(2).replace(/\.?0+e/, 'e');
     }

@@ -84,9 +84,8 @@ def test_from_a_folder_to_a_picture_and_again(page, address, tmp_path):
     assert picture(page) != with_lora
 
     page.click("#txt2img_lora_extra_refresh")
-    card = page.wait_for_selector("#txt2img_lora_cards .card[data-name=blob]")
-    page.wait_for_function("document.querySelector('.card[data-name=blob] img').naturalWidth > 0")
-    card.click()
+    page.wait_for_function("(document.querySelector('.card[data-name=blob] img') || {}).naturalWidth > 0")
+    page.click("#txt2img_lora_cards .card[data-name=blob]")
     page.wait_for_function("document.querySelector('#txt2img_prompt textarea').value.includes('<lora:blob:1>')")
     page.click(".card[data-name=blob] .train-lora-again")
     page.wait_for_selector("#train_lora_again :has-text('recipe is complete')")

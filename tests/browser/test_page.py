@@ -318,13 +318,38 @@ def test_train_again_from_a_card(ready, stage):
     page.wait_for_selector("#txt2img_prompt textarea")
     assert page.input_value("#txt2img_prompt textarea") == "<lora:cat:1> cat"
     page.click("#txt2img_lora_extra_refresh")
-    button = page.wait_for_selector(".card[data-name=cat] .train-lora-again")
     page.evaluate("trainLora.recipe.replace({})")
-    button.click()
+    page.click(".card[data-name=cat] .train-lora-again")
     page.wait_for_selector("#train_lora_again :has-text('again')")
     assert page.get_attribute("#train_lora_tab_recipe", "aria-selected") == "true"
     assert page.evaluate("trainLora.recipe.values.output_name") == "cat"
     assert page.input_value("#txt2img_prompt textarea") == "<lora:cat:1> cat", "the card's own click did not happen"
+
+
+def test_what_the_host_translated_stays_translated(ready, stage):
+    page = ready
+    page.evaluate("document.querySelector('#train_lora_train').firstChild.data = 'Trainieren'")
+    start(page)
+    page.wait_for_timeout(2500)
+    assert page.inner_text("#train_lora_pause") == "Pause"
+    page.evaluate("document.querySelector('#train_lora_pause').firstChild.data = 'Anhalten'")
+    page.wait_for_timeout(1500)
+    assert page.text_content("#train_lora_pause") == "Anhalten"
+
+
+def test_losses_that_are_no_numbers_leave_a_gap(page, stage):
+    open_tab(page, stage.address)
+    page.click("#train_lora_tab_bake")
+    line = page.evaluate(
+        """() => {
+          const chart = trainLora.chart.chart();
+          trainLora.tab.frame.append(chart.node);
+          const losses = [0.5, 0.4, null, 0.3, 0.2];
+          chart.set(losses.map((loss, index) => ({step: index + 1, loss, smooth: loss})), 5);
+          return chart.node.querySelector('.tl-smooth').getAttribute('d');
+        }"""
+    )
+    assert line.count("M") == 2 and line.count("L") == 2 and "NaN" not in line
 
 
 def test_interrupted_runs_can_go_on(page, stage, folder):
