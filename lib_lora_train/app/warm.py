@@ -19,8 +19,9 @@ def begin() -> threading.Thread:
 
 def _import() -> None:
     try:
-        from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401 - seconds of importing
+        from ..engine import run  # noqa: F401 - torch and our own rooms
+        from ..families.libraries import models
 
-        from ..engine import run  # noqa: F401
+        models()
     except (ImportError, RuntimeError) as error:  # diffusers wraps what its parts raise in RuntimeError
         log.info("Train LoRA: importing ahead of a run: %s", error)

@@ -13,29 +13,31 @@ from torch import Tensor, nn
 from ..errors import HostError
 from .assign import assignment, fill_positions
 from .detect import detect
-from .keys_clip import canonical, clip_layout
+from .keys_clip import PROJECTION, canonical, clip_layout
+from .keys_openclip import as_hugging_face, is_openclip
 from .keys_unet import unet_layout
 from .keys_vae import vae_layout
+from .kinds import TextKind
+from .known import FAMILIES
 from .layout import Layout, Shapes
+from .libraries import models
 from .loan import Family, Loan
 from .precision import make_casting
-from .sd1 import SD1
 
-_FAMILIES: dict[str, Callable[[], Family]] = {"SD1": SD1}
 _VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 
 
 @dataclass(frozen=True)
 class Source:
     """A host's tensors by LDM name: `unet` below `model.diffusion_model.`, `vae` below `first_stage_model.`, each text
-    encoder below `cond_stage_model.transformer.`; and what cannot be seen in them."""
+    encoder by Hugging Face's or OpenCLIP's names; and what cannot be seen in them."""
 
     unet: Mapping[str, Tensor]
     text_encoders: Sequence[Mapping[str, Tensor]]
     vae: Mapping[str, Tensor]
-    heads: int = 8  # of the U-Net's attention
+    heads: int = 0  # of the U-Net's first attention; 0: the family's
     text_heads: Sequence[int] = ()  # one per text encoder; () or 0: 64 channels per head
-    text_activations: Sequence[str] = ()  # (): quick_gelu
+    text_activations: Sequence[str] = ()  # (): the family's
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,21 @@ class _Part:
 def check(unet: Shapes) -> str:
     """The family's name, from the U-Net's shapes by LDM key. Raises HostError when it cannot be trained."""
     name = detect(unet)
-    if name not in _FAMILIES:
-        raise HostError(f"The loaded checkpoint is {name}, which cannot be trained yet.", "Load an SD1 checkpoint.")
+    if name not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise HostError(f"The loaded checkpoint is {name}, which cannot be trained.", f"Load one of these: {known}.")
     return name
 
 
 def borrow(source: Source) -> Borrowed:
     """Frozen modules in eval mode on the tensors of `source`, no copies. Raises HostError when that cannot be."""
-    name = check(_shapes(source.unet))
-    parts = _parts(source)
+    family = _family(source)
+    parts = _parts(source, family)
     unet, vae, *texts = modules = [_build(part) for part in parts]
     _point(modules, parts)
     for module, part in zip(modules, parts, strict=True):
         fill_positions(module, next(iter(part.tensors.values())).device)
-    return Borrowed(_FAMILIES[name](), unet, texts, vae)
+    return Borrowed(family, unet, texts, vae)
 
 
 def rebind(loan: Loan, source: Source) -> None:
@@ -80,35 +83,49 @@ def rebind(loan: Loan, source: Source) -> None:
 
     Raises HostError when they are of another shape than the loan's; the loan is then unchanged.
     """
-    _point([loan.unet, loan.vae, *loan.text_encoders], _parts(source))
+    _point([loan.unet, loan.vae, *loan.text_encoders], _parts(source, loan.family))
     loan.generation += 1
 
 
-def borrow_text(tensors: Mapping[str, Tensor], heads: int = 0, activation: str = "quick_gelu") -> nn.Module:
+def borrow_text(
+    tensors: Mapping[str, Tensor], heads: int = 0, activation: str = "quick_gelu", kind: TextKind | None = None
+) -> nn.Module:
     """A CLIP text model alone, as part of a source would be."""
-    part = _text_part(tensors, heads, activation)
+    part = _text_part(kind or TextKind(""), tensors, heads, activation)
     module = _build(part)
     _point([module], [part])
     fill_positions(module, next(iter(tensors.values())).device)
     return module
 
 
-def _parts(source: Source) -> list[_Part]:
+def _family(source: Source) -> Family:
+    family = FAMILIES[check(_shapes(source.unet))]
+    found, needed = len(source.text_encoders), len(family.texts)
+    if found != needed:
+        raise HostError(f"The checkpoint has {found} of {needed} text encoders.", "Load a complete checkpoint.")
+    return family
+
+
+def _parts(source: Source, family: Family) -> list[_Part]:
     """U-Net, VAE, text encoders."""
-    count = len(source.text_encoders)
-    heads = list(source.text_heads) or [0] * count
-    activations = list(source.text_activations) or ["quick_gelu"] * count
+    heads = list(source.text_heads) or [0] * len(family.texts)
+    activations = list(source.text_activations) or [text.activation for text in family.texts]
     # some VAE files carry training leftovers: losses, moving averages
     vae = {key: tensor for key, tensor in source.vae.items() if key.startswith(_VAE_PARTS)}
     return [
-        _Part(unet_layout(_shapes(source.unet), source.heads), source.unet, _unet),
+        _Part(unet_layout(_shapes(source.unet), source.heads, family.unet), source.unet, _unet),
         _Part(vae_layout(_shapes(vae)), vae, _vae),
-        *map(_text_part, source.text_encoders, heads, activations),
+        *map(_text_part, family.texts, source.text_encoders, heads, activations),
     ]
 
 
-def _text_part(tensors: Mapping[str, Tensor], heads: int, activation: str) -> _Part:
-    return _Part(clip_layout(_shapes(tensors), heads, activation), tensors, _clip, canonical)
+def _text_part(kind: TextKind, tensors: Mapping[str, Tensor], heads: int, activation: str) -> _Part:
+    if is_openclip(tensors):
+        tensors = as_hugging_face(tensors, kind.surplus)
+    if not kind.pooled:
+        tensors = {key: tensor for key, tensor in tensors.items() if key != PROJECTION}
+    make = _clip_projected if kind.pooled else _clip
+    return _Part(clip_layout(_shapes(tensors), heads, activation), tensors, make, canonical)
 
 
 def _point(modules: Sequence[nn.Module], parts: Sequence[_Part]) -> None:
@@ -136,23 +153,23 @@ def _build(part: _Part) -> nn.Module:
 
 
 def _unet(config: dict[str, Any]) -> nn.Module:
-    from diffusers import UNet2DConditionModel
-
-    return UNet2DConditionModel(**config)
+    return models().UNet2DConditionModel(**config)
 
 
 def _vae(config: dict[str, Any]) -> nn.Module:
-    from diffusers import AutoencoderKL
-
-    vae = AutoencoderKL(**config)
+    vae = models().AutoencoderKL(**config)
     vae.decoder.forward = MethodType(_decode, vae.decoder)
     return vae
 
 
 def _clip(config: dict[str, Any]) -> nn.Module:
-    from transformers import CLIPTextConfig, CLIPTextModel
+    return models().CLIPTextModel(models().CLIPTextConfig(**config))
 
-    return CLIPTextModel(CLIPTextConfig(**config))
+
+def _clip_projected(config: dict[str, Any]) -> nn.Module:
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    return CLIPTextModelWithProjection(CLIPTextConfig(**config))
 
 
 def _decode(decoder: nn.Module, sample: Tensor, latent_embeds: Tensor | None = None) -> Tensor:
