@@ -26,7 +26,7 @@ from ..objectives.objective import Objective, objective_of
 from ..objectives.schedule import is_zero_terminal
 from ..settings.schema import Settings
 from . import optimizers, precision, schedules
-from .keeping import Keeper, prompts_of
+from .keeping import Keeper
 from .meter import Meter
 from .position import Position
 from .prepare import clip_skip, encoder
@@ -101,34 +101,49 @@ def assemble(
     loan: Loan, settings: Settings, control: Control, folder: RunFolder, made: Tools, pictures: Pictures
 ) -> Bake:
     """A run at its beginning."""
-    length = plan_length(pictures.plan.batches_per_epoch, settings.training)
-    stepper = Stepper(
-        loan,
-        made.objective,
-        made.built,
-        encoder(loan, settings, made.dtype),
-        made.dtype,
-        settings.training.seed,
-        settings.optimizer.max_grad_norm,
-        precision.LossScaler.for_precision(made.precision),
-    )
-    captions = [record.caption for record in pictures.plan.records]
-    keeper = Keeper(
-        loan,
-        settings,
-        folder,
-        made.adapters,
-        made.objective,
-        made.dtype,
-        _facts(loan, settings, made, pictures.plan, length),
-        prompts_of(settings, captions),
-        made.built.described if made.built.kind != settings.optimizer.optimizer_type else "",
-    )
-    position = Position(pictures.plan.batches_per_epoch)
+    plan = pictures.plan
+    length = plan_length(plan.batches_per_epoch, settings.training)
     return Bake(
-        loan, settings, control, folder, pictures.plan, length, pictures.loader, made.adapters, stepper,
-        Meter(loan.device), keeper, position,
-    )  # fmt: skip
+        loan=loan,
+        settings=settings,
+        control=control,
+        folder=folder,
+        plan=plan,
+        length=length,
+        loader=pictures.loader,
+        adapters=made.adapters,
+        stepper=_stepper(loan, settings, made),
+        meter=Meter(loan.device),
+        keeper=_keeper(loan, settings, folder, made, _facts(loan, settings, made, plan, length)),
+        position=Position(plan.batches_per_epoch),
+    )
+
+
+def _stepper(loan: Loan, settings: Settings, made: Tools) -> Stepper:
+    return Stepper(
+        loan=loan,
+        objective=made.objective,
+        built=made.built,
+        encode=encoder(loan, settings, made.dtype),
+        dtype=made.dtype,
+        seed=settings.training.seed,
+        max_grad_norm=settings.optimizer.max_grad_norm,
+        scaler=precision.LossScaler.for_precision(made.precision),
+    )
+
+
+def _keeper(loan: Loan, settings: Settings, folder: RunFolder, made: Tools, facts: RunFacts) -> Keeper:
+    built = made.built
+    return Keeper(
+        loan=loan,
+        settings=settings,
+        folder=folder,
+        adapters=made.adapters,
+        objective=made.objective,
+        dtype=made.dtype,
+        facts=facts,
+        substitute=built.described if built.kind != settings.optimizer.optimizer_type else "",
+    )
 
 
 def _facts(loan: Loan, settings: Settings, made: Tools, plan: Plan, length: Length) -> RunFacts:

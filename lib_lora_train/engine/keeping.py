@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from PIL.Image import Image
 
 from ..adapters.adapter_set import AdapterSet
 from ..errors import ExportError, OutOfMemory
@@ -37,7 +38,6 @@ class Keeper:
     objective: Objective
     dtype: torch.dtype
     facts: metadata.RunFacts
-    prompts: list[str]
     substitute: str = ""
 
     def snapshot(self, at: Position, final: bool = False) -> Snapshot:
@@ -62,10 +62,11 @@ class Keeper:
     def samples(self, at: Position, control: Control) -> Iterator[Event]:
         """A row of pictures, one per prompt, with the same seeds in every row. A picture that cannot be drawn or
         written is told; the training goes on."""
-        for index, prompt in enumerate(self.prompts):
+        prompts = prompts_of(self.settings)
+        for index, prompt in enumerate(prompts):
             if control.stopped:
                 return
-            yield Phase(name="sample", text=prompt, done=index, total=len(self.prompts))
+            yield Phase(name="sample", text=prompt, done=index, total=len(prompts))
             try:
                 yield self._sample(at, index, prompt)
             except (OutOfMemory, ExportError) as error:
@@ -94,12 +95,12 @@ class Keeper:
         )
 
 
-def _write(image, path: Path) -> None:
+def _write(image: Image, path: Path) -> None:
     with explained(path), written(path) as beside:
         image.save(beside, "PNG")
 
 
-def prompts_of(settings: Settings, captions: list[str]) -> list[str]:
-    """One per line; else the trigger word; else a caption, so that there is something to see."""
+def prompts_of(settings: Settings) -> list[str]:
+    """One per line; without any the trigger word, which may be empty: what the LoRA does by itself."""
     lines = [line.strip() for line in settings.saving.sample_prompts.splitlines()]
-    return [line for line in lines if line] or [settings.naming.trigger_word.strip() or (captions or [""])[0]]
+    return [line for line in lines if line] or [settings.naming.trigger_word.strip()]
