@@ -26,6 +26,7 @@ class Lending:
         self.model: Any = None  # what is lent, as the kind knows it
         self._kind = kind
         self._addresses: tuple[int, ...] = ()  # of the borrowed tensors; () when the loan's modules have none
+        self._storages: frozenset[int] = frozenset()  # in which they lie
         self._copied = False
 
     def begin(self) -> Loan:
@@ -33,7 +34,7 @@ class Lending:
         self.model = self._kind.ready()
         source = self._source()
         self.loan = self._kind.loan(self.model, borrow(source))
-        self._addresses = tensors.addresses(source)
+        self._note(source)
         if self._copied:
             self.loan.notes.append(
                 "The checkpoint is not on the graphics card; a copy of it is put there while training."
@@ -67,6 +68,9 @@ class Lending:
         source, self._copied = self._kind.source(self.model)
         return source
 
+    def _note(self, source: Source) -> None:
+        self._addresses, self._storages = tensors.addresses(source), tensors.storages(source)
+
     def _renew(self) -> None:
         """LoRAs out, and the loan's modules on the tensors as they are now."""
         try:
@@ -75,7 +79,7 @@ class Lending:
             source = self._source()
             if tensors.addresses(source) != self._addresses:
                 rebind(self.loan, source)
-                self._addresses = tensors.addresses(source)
+                self._note(source)
         except HostError as error:
             self._let_go()
             self.hold.give()
@@ -90,9 +94,8 @@ class Lending:
     def _let_go(self) -> None:
         if self.loan is None or not self._addresses:
             return
-        borrowed = set(self._addresses)
         for module in (self.loan.unet, *self.loan.text_encoders, self.loan.vae):
-            _empty(module, borrowed)
+            _empty(module, self._storages)
         self._addresses = ()
         if self._copied:
             tensors.free_memory()
@@ -109,9 +112,9 @@ def _same(began: Identity, now: Identity) -> None:
     )
 
 
-def _empty(module: nn.Module, borrowed: set[int]) -> None:
-    """Parameters on borrowed tensors become shapes without data; what else hangs on the module stays."""
+def _empty(module: nn.Module, storages: frozenset[int]) -> None:
+    """Parameters in these storages become shapes without data; what else hangs on the module stays."""
     for part in module.modules():
         for name, parameter in part._parameters.items():
-            if parameter is not None and parameter.data_ptr() in borrowed:
+            if parameter is not None and parameter.untyped_storage().data_ptr() in storages:
                 part._parameters[name] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)

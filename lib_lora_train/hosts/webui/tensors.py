@@ -34,9 +34,13 @@ def are_elsewhere(modules: Iterable[nn.Module]) -> bool:
 
 
 def addresses(source: Source) -> tuple[int, ...]:
-    """Where the tensors lie; equal for two sources of the same storages."""
-    parts = (source.unet, *source.text_encoders, source.vae)
-    return tuple(tensor.data_ptr() for part in parts for tensor in part.values())
+    """Where the tensors lie; equal for two sources of the same tensors."""
+    return tuple(tensor.data_ptr() for tensor in _all(source))
+
+
+def storages(source: Source) -> frozenset[int]:
+    """Of the memory the tensors are parts of. What is borrowed may begin inside a tensor (a slice of fused weights)."""
+    return frozenset(tensor.untyped_storage().data_ptr() for tensor in _all(source))
 
 
 def heads(unet: nn.Module) -> int:
@@ -55,6 +59,10 @@ def free_memory() -> None:
     from modules import devices
 
     devices.torch_gc()
+
+
+def _all(source: Source) -> list[Tensor]:
+    return [tensor for part in (source.unet, *source.text_encoders, source.vae) for tensor in part.values()]
 
 
 def _precision(module: nn.Module) -> str:
