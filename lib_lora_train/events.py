@@ -66,7 +66,8 @@ class Warned(Event):
 
 
 class Paused(Event):
-    """The run waits: on the user's word (`reason="user"`) or for the checkpoint (`reason="checkpoint"`)."""
+    """The run waits: on the user's word (`reason="user"`), for the checkpoint (`reason="checkpoint"`), or, with
+    everything trained, for a disk that takes the file (`reason="disk"`)."""
 
     reason: str
     text: str = ""
@@ -168,6 +169,12 @@ class Control:
         """True once per request."""
         with self._lock:
             wanted, self._sample = self._sample, False
+            return wanted
+
+    def take_stop(self) -> bool:
+        """True once per request. It is served then, and a further one means something else."""
+        with self._lock:
+            wanted, self._stopped = self._stopped, False
             return wanted
 
     def wait(self, timeout: float) -> None:

@@ -6,14 +6,16 @@ import threading
 import time
 
 import pytest
+import torch
 from app_stage import StageEngine, StageHost, pictures, recipe
 
 from lib_lora_train.app import jobs, runs
 from lib_lora_train.app.jobs import JobRunner
 from lib_lora_train.app.refusals import Conflict, Forbidden, NotFound
 from lib_lora_train.engine import state
-from lib_lora_train.errors import HostError, OutOfMemory, SettingsError
+from lib_lora_train.errors import ExportError, HostError, OutOfMemory, SettingsError, TrainLoraError
 from lib_lora_train.events import Failed, Finished, Paused, Published, Warned
+from lib_lora_train.export import lora_file
 from lib_lora_train.settings.recipe import read
 
 
@@ -182,7 +184,8 @@ def test_what_goes_wrong_is_told_and_the_lock_is_free(stage, caplog, error, text
     assert runner.wait(20)
     failed = _last(runner, Failed)
     assert text in failed.text and remedy in failed.remedy and bool(failed.lower) is lower
-    assert "broken" in failed.detail and "Traceback" in caplog.text
+    assert "broken" in failed.detail and text in caplog.text and remedy in caplog.text
+    assert ("Traceback" in caplog.text) is not isinstance(error, TrainLoraError), "where it happened, when unforeseen"
     assert engine.closed and not host.lock.locked() and runner.status() is None
     (entry,) = runs.listing(host.data_dir())
     assert (entry["id"], entry["state"], entry["error"]) == (run, "failed", failed.text)
@@ -225,14 +228,21 @@ def test_an_error_after_the_end_does_not_undo_the_success(stage):
 
 
 def test_a_lora_folder_that_refuses_fails_the_run_but_keeps_the_file(stage):
-    host, _engine, runner, settings = stage
-    (host.lora_dir()).rmdir()
-    host.lora_dir().write_text("a file where the folder should be")
+    host, engine, runner, settings = stage
+
+    def spoilt():
+        host.lora_dir().rmdir()
+        host.lora_dir().write_text("a file where the folder should be")
+
+    engine.script[2] = spoilt
     run = runner.start(settings)
     assert runner.wait(20)
     assert _last(runner, Failed).text
     assert (runs.find(host.data_dir(), run).snapshots / "final.safetensors").is_file()
     assert Published not in map(type, runner.job.journal.all())
+    with pytest.raises(ExportError) as known:  # the next run need not train to find out
+        runner.start(settings)
+    assert str(host.lora_dir()) in known.value.message and known.value.remedy
 
 
 def test_refused_before_anything_is_made(stage, tmp_path):
@@ -330,7 +340,8 @@ def test_status_tells_progress_and_phase(stage):
 def test_weights_to_continue_from_are_found_in_the_lora_folder_as_cards_name_them(stage, tmp_path):
     host, _engine, runner, _settings = stage
     (host.lora_dir() / "sub").mkdir()
-    (host.lora_dir() / "sub" / "old.safetensors").write_bytes(b"x")
+    old = {"lora_unet_x.lora_down.weight": torch.ones(1, 1), "lora_unet_x.lora_up.weight": torch.ones(1, 1)}
+    lora_file.save(host.lora_dir() / "sub" / "old.safetensors", old, {})
     run = runner.start(recipe(tmp_path / "set", network_weights="sub/old.safetensors"))
     assert runner.wait(20)
     kept = read(runs.find(host.data_dir(), run).recipe).network.network_weights

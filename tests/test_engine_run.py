@@ -378,18 +378,42 @@ def _disk_full(monkeypatch, from_call):
     monkeypatch.setattr(folders.os, "replace", replace)
 
 
-def test_a_full_disk_warns_at_snapshots_and_fails_at_the_last_file(loan, data, root, monkeypatch):
-    folder = folder_in(root)
+def test_a_full_disk_warns_at_snapshots_and_waits_with_the_last_file(loan, data, root, monkeypatch):
+    """Resuming while it is still full waits again; stopping gives up, and the last state is there to go on from."""
+    folder, control = folder_in(root), Control()
     _disk_full(monkeypatch, from_call=3)  # the first snapshot and its state still fit
-    settings, events = recipe(data, save_every_n_steps=2), []
+    settings, events, wishes = recipe(data, save_every_n_steps=2), [], [control.resume, control.stop]
     with pytest.raises(ExportError, match="No space left") as caught:
-        for event in run_module.run(loan, settings, Control(), folder):
+        for event in run_module.run(loan, settings, control, folder):
             events.append(event)
-    assert "Free some space" in caught.value.remedy
+            if isinstance(event, Paused):
+                assert control.paused and event.reason == "disk" and "Free some space" in event.text
+                wishes.pop(0)()
+    assert wishes == [] and "Free some space" in caught.value.remedy
     assert [p.step for p in of(events, Progress)] == list(range(1, 7))
     assert any("snapshot" in w.text for w in of(events, Warned)) and any("state" in w.text for w in of(events, Warned))
     assert sorted(p.name for p in folder.snapshots.iterdir()) == ["tiny-step00000002.safetensors"]
     assert state.load(folder.state).values["step"] == 2
+
+
+@pytest.mark.parametrize("stop_at", [0, 4])
+def test_a_disk_that_has_space_again_takes_the_last_file(loan, data, root, monkeypatch, stop_at):
+    """Also when the user had stopped the run: that stop was about the training."""
+    folder, control, events = folder_in(root), Control(), []
+    with monkeypatch.context() as full:
+        _disk_full(full, from_call=1)
+        for event in run_module.run(loan, recipe(data, lr_scheduler="constant"), control, folder):
+            events.append(event)
+            if isinstance(event, Progress) and event.step == stop_at:
+                control.stop()
+            if isinstance(event, Paused):
+                full.undo()
+                control.resume()
+    assert isinstance(events[-1], Finished) and events[-1].reason == ("stopped" if stop_at else "done")
+    other = folder_in(root)
+    alone = play(loan, recipe(data, lr_scheduler="constant", max_train_steps=stop_at or 6), other)
+    kept, same = load_file(last_file(events, folder)), load_file(last_file(alone, other))
+    assert kept.keys() == same.keys() and all(torch.equal(kept[name], same[name]) for name in same)
 
 
 @pytest.mark.parametrize(

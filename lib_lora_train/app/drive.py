@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import logging
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from threading import Event as Flag
 
@@ -15,7 +15,7 @@ import msgspec
 
 from ..errors import CheckpointSwitched, OutOfMemory, TrainLoraError
 from ..events import Control, Event, Failed, Finished, Paused, Phase, Progress, Resumed, Snapshot, Warned
-from ..export.folder import RunFolder
+from ..export.folder import RunFolder, explanation
 from ..families.loan import Loan
 from ..hosts.base import Host
 from ..settings.schema import Settings
@@ -24,6 +24,7 @@ from .journal import Journal
 from .publish import Publication, publish
 
 log = logging.getLogger(__name__)
+_SELDOM_S = 600.0
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Drive:
     host: Host
     engine: Callable[..., Iterator[Event]]
     poll_s: float = 0.5  # how often a switched checkpoint is looked at
+    retry_s: float = 10.0  # after which a disk that refused the last file is tried again
     switched: bool = False  # stopped while another checkpoint was loaded: the loan may not be used any more
 
     def run(self) -> None:
@@ -57,13 +59,17 @@ class Drive:
         try:
             self._borrow_and_train()
         except Exception as error:
-            log.exception("Train LoRA: the run %s ended with an error", self.job.id)
+            if not isinstance(error, TrainLoraError):  # those say all that there is to know
+                log.exception("Train LoRA: the run %s ended with an error", self.job.id)
             self._fail(error)
         finally:
             self.job.over.set()
 
     def tell(self, event: Event) -> None:
+        """To the run's record, and what is wrong to the program's log as well."""
         self.job.journal.add(event)
+        if isinstance(event, (Warned, Failed, Paused)) and event.text:
+            log.warning("Train LoRA: %s %s", event.text, getattr(event, "remedy", ""))
 
     def _borrow_and_train(self) -> None:
         self.tell(Phase(name="borrow", text="Waiting for the web UI's checkpoint"))
@@ -82,8 +88,8 @@ class Drive:
         if isinstance(event, Snapshot):
             self._publish(loan, event)
         if isinstance(event, Paused):
-            self._stand_aside(loan)
-        elif not (isinstance(event, Finished) or self.job.control.stopped):
+            self._stand_aside(loan, event)
+        elif not (isinstance(event, Finished) or self.job.control.stopped or self.switched):
             self._breathe(loan)
 
     def _note_origin(self, loan: Loan) -> None:
@@ -132,15 +138,27 @@ class Drive:
         except CheckpointSwitched as switch:
             self._wait_for_checkpoint(loan, switch)
 
-    def _stand_aside(self, loan: Loan) -> None:
+    def _stand_aside(self, loan: Loan, paused: Paused) -> None:
         """The lock is free while the user keeps the run paused."""
-        control = self.job.control
         try:
-            with self.host.away(loan):
-                while control.paused:
-                    control.wait(self.poll_s)
+            with nullcontext() if self.switched else self.host.away(loan):
+                if paused.reason == "disk":
+                    self._wait_for_disk()
+                self._wait()
         except CheckpointSwitched as switch:
             self._wait_for_checkpoint(loan, switch)
+
+    def _wait_for_disk(self) -> None:
+        """The user resumes, or it is tried again after a while, ever more seldom."""
+        self._wait(self.retry_s)
+        self.retry_s = min(2 * self.retry_s, _SELDOM_S)
+        self.job.control.resume()
+
+    def _wait(self, patience: float = math.inf) -> None:
+        """Until the user resumes or stops, `patience` seconds at most."""
+        control, began = self.job.control, time.monotonic()
+        while control.paused and time.monotonic() - began < patience:
+            control.wait(min(self.poll_s, patience))
 
     def _wait_for_checkpoint(self, loan: Loan, switch: CheckpointSwitched) -> None:
         """Until the run's checkpoint is loaded again, or the user stops: what is trained can be saved without it."""
@@ -195,11 +213,8 @@ def _said(error: Exception) -> tuple[str, str]:
     """(text, remedy) for people."""
     if isinstance(error, TrainLoraError):
         return error.message, error.remedy
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return (
-            f"The disk is full{f': {error.filename}' if error.filename else ''}.",
-            "Free some space, then continue the run.",
-        )
+    if isinstance(error, OSError) and error.errno:
+        return _said(explanation(error))
     return (
         f"{type(error).__name__}: {error}",
         "This is a fault of the program. The details are in the web UI's console; please report them.",

@@ -8,20 +8,16 @@ from typing import Any
 
 import msgspec
 
-from ..data.layout import existing
 from ..engine.run import run
-from ..errors import DataError, HostError, SettingsError
+from ..errors import HostError
 from ..events import Control, Event, Paused, Phase, Progress, Resumed
 from ..export.folder import RunFolder
 from ..hosts.base import Host
 from ..settings import recipe
-from ..settings.advice import advise
-from ..settings.load import from_mapping
 from ..settings.schema import Settings
-from . import runs, trust
+from . import fitness, runs, trust
 from .drive import Drive, Job
 from .journal import Journal, as_dicts
-from .publish import taken
 from .refusals import Conflict, NotFound
 
 _AT_ONCE = 5000  # events in one answer
@@ -55,12 +51,10 @@ class JobRunner:
         return self._given
 
     def start(self, settings: Settings, confirm_overwrite: bool = False) -> str:
-        """Begin a run; its id. Raises Conflict (a run is on; a LoRA of that name exists and `confirm_overwrite` is not
-        set), SettingsError (advice of level error), Forbidden (folder)."""
+        """Begin a run; its id. Raises Conflict when a run is on, and as `fitness.checked`."""
         with self._lock:
             self._refuse_second()
-            self._refuse_unfit(settings, confirm_overwrite)
-            settings = self._with_weights(settings)
+            settings = fitness.checked(settings, self._host, confirm_overwrite)
             folder = runs.create(self._host.data_dir(), settings, confirm_overwrite)
             return self._begin(folder, settings, resume=False)
 
@@ -140,32 +134,6 @@ class JobRunner:
             raise Conflict(
                 f"“{job.settings.naming.output_name}” is being trained already.", "Wait for it, or stop it first."
             )
-
-    def _refuse_unfit(self, settings: Settings, confirm_overwrite: bool) -> None:
-        for advice in advise(settings):
-            if advice.level == "error":
-                raise SettingsError(advice.text, "Change it at that field.", advice.field)
-        trust.check_folders(settings, self._host)
-        try:
-            existing(settings.data.train_data_dir, "picture folder")
-        except DataError as error:
-            raise SettingsError(error.message, error.remedy, "train_data_dir") from error
-        if taken(self._host, settings) and not confirm_overwrite:
-            raise Conflict(
-                f"There is a LoRA “{settings.naming.output_name}” already.",
-                "Choose another name, or confirm to replace it.",
-                "output_name",
-            )
-
-    def _with_weights(self, settings: Settings) -> Settings:
-        """The recipe with the file to continue from as a whole path: the run's folder is read from anywhere."""
-        text = settings.network.network_weights
-        if not text.strip():
-            return settings
-        path = trust.weights_file(text, self._host)
-        if not path.is_file():
-            raise SettingsError(f"There is no LoRA {text}.", "Choose one to continue from.", "network_weights")
-        return from_mapping({"network_weights": str(path.resolve())}, settings)
 
     def _begin(self, folder: RunFolder, settings: Settings, resume: bool) -> str:
         job = Job(settings, folder, Journal(folder.events, resume), resume)

@@ -16,6 +16,7 @@ from starlette.routing import Mount, Route
 
 from .. import __version__
 from ..errors import SettingsError, TrainLoraError
+from ..export.folder import explanation
 from ..hosts.base import Host
 from ..settings.describe import describe
 from ..settings.load import from_mapping, to_mapping
@@ -182,8 +183,12 @@ def _endpoint(desk: Desk, handler: Handler, read: bodies.Reader) -> Callable:
             trust.check_request(request, desk.host)
             async with read(request, desk.host) as values:
                 found = await run_in_threadpool(handler, desk, Ask(values))
-        except TrainLoraError as error:
-            return _json(*as_answer(error))
+        except (TrainLoraError, OSError) as error:
+            refusal = error if isinstance(error, TrainLoraError) else explanation(error)
+            # asked while the user types, a refusal is no event; for what the user wanted done it is
+            level = logging.WARNING if request.method == "POST" and handler is not check else logging.INFO
+            log.log(level, "Train LoRA: %s: %s", request.url.path, refusal)
+            return _json(*as_answer(refusal))
         except Exception as error:
             log.exception("Train LoRA: %s failed", request.url.path)
             return _json(500, {"error": f"{type(error).__name__}: {error}", "remedy": "See the console.", "field": ""})

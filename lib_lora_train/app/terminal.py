@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -32,7 +33,7 @@ class Outcome:
 def follow(job: Job, lora_dir: Path) -> Outcome:
     """Show a run until it is over. The first Ctrl-C stops and keeps, the second ends the program at once."""
     seen, past, over = job.journal.before, [], False
-    with tqdm(unit="step", file=sys.stderr, dynamic_ncols=True) as bar, _ctrl_c(job):
+    with tqdm(unit="step", file=sys.stderr, dynamic_ncols=True) as bar, _ctrl_c(job), _faults_only():
         while not over:
             over = job.over.wait(_GLANCE_S)  # before reading, so that nothing is missed at the end
             past = job.journal.all()
@@ -60,6 +61,18 @@ def _ctrl_c(job: Job) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _faults_only() -> Iterator[None]:
+    """What the events say stands beside the bar already; of the log only faults of the program are shown too."""
+    logger, handler = logging.getLogger("lib_lora_train"), logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.ERROR)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _report(past: list[Event], lora_dir: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..data.loader import Loader
 from ..data.types import Batch
 from ..errors import ExportError
-from ..events import Control, Event, Finished, Paused, Phase, Progress, Resumed, Warned
+from ..events import Control, Event, Finished, Paused, Phase, Progress, Resumed, Snapshot, Warned
 from ..export.folder import RunFolder
 from ..export.names import check_name
 from ..families.loan import Loan
@@ -24,6 +24,7 @@ from .position import grouped
 from .resume import capture, restore
 
 log = logging.getLogger(__name__)
+_WAITING = "The LoRA is trained and waits in memory: Resume tries to save it again, Stop gives it up."
 
 
 @dataclass
@@ -172,9 +173,9 @@ def _rescue(bake: Bake, clock: Clock) -> None:
         log.warning("Train LoRA: the state of the run is not saved: %s", error)
 
 
-def _pause(loan: Loan, control: Control) -> Iterator[Event]:
+def _pause(loan: Loan, control: Control, why: Paused | None = None) -> Iterator[Event]:
     release(loan.device)
-    yield Paused(reason="user")
+    yield why or Paused(reason="user")
     while control.paused:
         control.wait(1.0)
     yield Resumed()
@@ -199,12 +200,10 @@ def _finish(bake: Bake | None, clock: Clock) -> Iterator[Event]:
         yield Finished(step=0, path="", reason="stopped", seconds=clock.seconds)
         return
     yield Phase(name="save", text="Saving the LoRA")
-    yield from _save_state(bake, clock)
-    last = bake.keeper.snapshot(bake.position, final=True)
+    last = yield from _saved(bake)
+    yield from _save_state(bake, clock)  # in case that the caller cannot do with the file what it wants to
     yield last
     done = bake.position.step >= bake.length.steps
-    if done:
-        state.clear(bake.folder.state)
     yield Finished(
         step=bake.position.step,
         path=last.path,
@@ -212,3 +211,21 @@ def _finish(bake: Bake | None, clock: Clock) -> Iterator[Event]:
         seconds=clock.seconds,
         seconds_to_first_step=clock.first_step,
     )
+    if done:  # last, so that a run that is killed here is either finished or can go on
+        state.clear(bake.folder.state)
+
+
+def _saved(bake: Bake) -> Generator[Event, None, Snapshot]:
+    """The last file. While the disk refuses it (full, read-only), all that was trained is kept in memory and the run
+    waits: resuming tries again, stopping gives up and raises the ExportError."""
+    control, waited = bake.control, False
+    while True:
+        try:
+            return bake.keeper.snapshot(bake.position, final=True)
+        except ExportError as error:
+            if waited and control.stopped:
+                raise
+            control.take_stop()  # that of the training; the next one gives up
+            control.pause()
+            yield from _pause(bake.loan, control, Paused(reason="disk", text=f"{error} {_WAITING}"))
+            waited = True

@@ -91,6 +91,7 @@ _REMEDIES = {
     errno.ENOENT: "The folder is gone. Make it again, or choose another.",
     errno.ENOTDIR: "A file is in the place of a folder of that name. Move it away, or choose another folder.",
     errno.EISDIR: "A folder has this name. Choose another name.",
+    errno.EEXIST: "A file is in the place of a folder of that name. Move it away, or choose another folder.",
     errno.EIO: "The disk reports a fault. Save to another disk.",
 }
 
@@ -104,5 +105,11 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "Check the folder, then save again.")
-        raise ExportError(f"{path} cannot be {doing}: {error.strerror or error}.", remedy) from error
+        raise explanation(error, path, doing) from error
+
+
+def explanation(error: OSError, path: Path | str = "", doing: str = "used") -> ExportError:
+    """What the file system's refusal means for the user; `path` is what it refused, if the error does not know."""
+    what = path or error.filename or "A file"
+    remedy = _REMEDIES.get(error.errno or 0, "Check the folder, then save again.")
+    return ExportError(f"{what} cannot be {doing}: {error.strerror or error}.", remedy)

@@ -1,0 +1,105 @@
+"""What is refused before a run is begun, so that nobody waits hours for an error: each names its field and a remedy."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+
+from ..adapters.check import check
+from ..adapters.load import read
+from ..adapters.targets import places
+from ..data import layout
+from ..engine.estimate import estimate
+from ..errors import DataError, ExportError, HostError, SettingsError
+from ..export import names
+from ..export.folder import explained
+from ..families.outline import Outline
+from ..hosts.base import Host
+from ..settings.advice import advise
+from ..settings.load import from_mapping
+from ..settings.schema import NetworkSettings, Settings
+from . import trust
+from .outlines import outline_of
+from .publish import taken
+from .refusals import Conflict
+
+
+def checked(settings: Settings, host: Host, confirm_overwrite: bool = False) -> Settings:
+    """The settings to run, with the file to continue from as a whole path: a run's folder is read from anywhere.
+
+    Raises SettingsError (advice of level error, no pictures, a file to continue from that does not fit), Forbidden,
+    HostError (nothing to train on), Conflict (a LoRA of that name exists and `confirm_overwrite` is not set),
+    ExportError (no place to save to).
+    """
+    for advice in advise(settings):
+        if advice.level == "error":
+            raise SettingsError(advice.text, "Change it at that field.", advice.field)
+    trust.check_folders(settings, host)
+    _check_host(host)
+    _check_pictures(settings)
+    _check_name(settings, host, confirm_overwrite)
+    _check_place(settings, host)
+    return _with_weights(settings, host)
+
+
+def _check_host(host: Host) -> None:
+    status = host.status()
+    if status.problem:
+        raise HostError(status.problem, status.remedy)
+
+
+def _check_pictures(settings: Settings) -> None:
+    """Folders only; each picture is looked at by the run."""
+    try:
+        layout.find(settings.data)
+    except DataError as error:
+        raise SettingsError(error.message, error.remedy, "train_data_dir") from error
+
+
+def _check_name(settings: Settings, host: Host, confirm_overwrite: bool) -> None:
+    if taken(host, settings) and not confirm_overwrite:
+        raise Conflict(
+            f"There is a LoRA “{settings.naming.output_name}” already.",
+            "Choose another name, or confirm to replace it.",
+            "output_name",
+        )
+
+
+def _check_place(settings: Settings, host: Host) -> None:
+    """Both the run's folder and the LoRA folder have to take the file."""
+    target = names.lora_path(host.lora_dir(), settings.naming.output_name, settings.naming.output_folder).parent
+    needed = 2e6 * estimate(settings, [], host.status(), outline_of(host)).file_mb
+    for folder in (host.data_dir(), target):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        with explained(folder), tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+        if free < needed:
+            raise ExportError(
+                f"{there} has {free / 1e6:.0f} MB free; saving this LoRA needs {needed / 1e6:.0f} MB.",
+                "Free some space on that disk, or lower the rank.",
+            )
+
+
+def _with_weights(settings: Settings, host: Host) -> Settings:
+    text = settings.network.network_weights
+    if not text.strip():
+        return settings
+    path, outline = trust.weights_file(text, host), outline_of(host)
+    if not path.is_file():
+        raise SettingsError(f"There is no LoRA {text}.", "Choose one to continue from.", "network_weights")
+    tensors = read(path)
+    if outline is not None:
+        check(tensors, _shapes(settings.network, outline))
+    return from_mapping({"network_weights": str(path.resolve())}, settings)
+
+
+def _shapes(network: NetworkSettings, outline: Outline) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Of the matrices `down` and `up` that the run will have, by module name."""
+    wanted = {"unet": network.train_unet, "text_encoder": network.train_text_encoder}
+    found = {}
+    for place in places(outline, network.network_type == "LoCon"):
+        rank = network.conv_dim if place.wide else network.network_dim
+        out, *inputs = place.shape
+        if wanted[place.part]:
+            found[place.key] = ((rank, *inputs), (out, rank, *[1] * (len(inputs) - 1)))
+    return found
