@@ -77,6 +77,7 @@ def test_a_part_with_rate_zero_is_left_out_and_said():
     built = optimizers.build(settings(learning_rate=0, unet_lr=1e-4, text_encoder_lr=0), parts, CPU)
     assert [g.name for g in built.groups] == ["unet"]
     assert "text_encoder" in built.notes[0]
+    assert [p.requires_grad for part in ("unet", "text_encoder") for p in parts[part]] == [True, False]
     with pytest.raises(SettingsError, match="nothing would be learnt"):
         optimizers.build(settings(learning_rate=0, text_encoder_lr=0), parts, CPU)
 

@@ -24,6 +24,8 @@ from ..export.metadata import RunFacts
 from ..families.loan import Loan
 from ..objectives.objective import Objective, objective_of
 from ..objectives.schedule import is_zero_terminal
+from ..sampling.draw import SampleRequest
+from ..sampling.prompts import requests
 from ..settings.schema import Settings
 from . import optimizers, precision, schedules
 from .keeping import Keeper
@@ -41,6 +43,7 @@ class Tools:
     built: optimizers.Built
     objective: Objective
     precision: str  # no, fp16 or bf16
+    requests: list[SampleRequest]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -60,6 +63,7 @@ def tools(loan: Loan, settings: Settings, resume: bool = False) -> Tools:
         optimizers.build(settings.optimizer, parts, loan.device),
         objective_of(loan, settings.loss),
         precision.resolve(settings.training.mixed_precision, loan.device),
+        requests(settings, clip_skip(loan, settings)),
     )
 
 
@@ -142,6 +146,7 @@ def _keeper(loan: Loan, settings: Settings, folder: RunFolder, made: Tools, fact
         objective=made.objective,
         dtype=made.dtype,
         facts=facts,
+        requests=made.requests,
         substitute=built.described if built.kind != settings.optimizer.optimizer_type else "",
     )
 

@@ -19,7 +19,7 @@ from ..export.names import SUFFIX, check_name
 from ..families.loan import Loan
 from ..objectives.objective import Objective
 from ..sampling.draw import SampleRequest, draw
-from ..settings.schema import Settings, size_of
+from ..settings.schema import Settings
 from .memory import guarded
 from .position import Position
 
@@ -38,6 +38,7 @@ class Keeper:
     objective: Objective
     dtype: torch.dtype
     facts: metadata.RunFacts
+    requests: list[SampleRequest]
     substitute: str = ""
 
     def snapshot(self, at: Position, final: bool = False) -> Snapshot:
@@ -62,45 +63,25 @@ class Keeper:
     def samples(self, at: Position, control: Control) -> Iterator[Event]:
         """A row of pictures, one per prompt, with the same seeds in every row. A picture that cannot be drawn or
         written is told; the training goes on."""
-        prompts = prompts_of(self.settings)
-        for index, prompt in enumerate(prompts):
+        for index, request in enumerate(self.requests):
             if control.stopped:
                 return
-            yield Phase(name="sample", text=prompt, done=index, total=len(prompts))
+            yield Phase(name="sample", text=request.prompt, done=index, total=len(self.requests))
             try:
-                yield self._sample(at, index, prompt)
+                yield self._sample(at, index, request)
             except (OutOfMemory, ExportError) as error:
                 yield Warned(text=f"A sample is missing: {error.message}", remedy=error.remedy)
                 return
 
-    def _sample(self, at: Position, index: int, prompt: str) -> Sampled:
-        saving = self.settings.saving
-        width, height = size_of(saving.sample_size.strip() or self.settings.data.resolution)
-        request = SampleRequest(
-            prompt=prompt,
-            negative=saving.sample_negative,
-            width=width,
-            height=height,
-            steps=saving.sample_steps,
-            cfg=saving.sample_cfg,
-            seed=saving.sample_seed + index,
-            clip_skip=self.facts.clip_skip,
-        )
+    def _sample(self, at: Position, index: int, request: SampleRequest) -> Sampled:
         with guarded(self.settings, "sample"):
             image = draw(self.loan, request, self.objective, self.dtype)
         path = self.folder.samples / f"{at.step:08d}-{index:02d}.png"
         _write(image, path)
-        return Sampled(
-            step=at.step, index=index, prompt=prompt, seed=request.seed, path=self.folder.relative(path)
-        )
+        path_there = self.folder.relative(path)
+        return Sampled(step=at.step, index=index, prompt=request.prompt, seed=request.seed, path=path_there)
 
 
 def _write(image: Image, path: Path) -> None:
     with explained(path), written(path) as beside:
         image.save(beside, "PNG")
-
-
-def prompts_of(settings: Settings) -> list[str]:
-    """One per line; without any the trigger word, which may be empty: what the LoRA does by itself."""
-    lines = [line.strip() for line in settings.saving.sample_prompts.splitlines()]
-    return [line for line in lines if line] or [settings.naming.trigger_word.strip()]

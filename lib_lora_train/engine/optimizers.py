@@ -134,10 +134,12 @@ def _groups(
 ) -> tuple[list[Group], list[str]]:
     wanted = rates(settings)
     groups = [Group(name, list(parts[name]), wanted[name]) for name in wanted if parts.get(name)]
-    used = [g for g in groups if g.rate > 0]
+    used, idle = [g for g in groups if g.rate > 0], [g for g in groups if g.rate <= 0]
     if not used:
         raise SettingsError("No part has a learning rate above 0, so nothing would be learnt.", "", "learning_rate")
-    return used, [f"The rate of {g.name} is 0: it does not learn." for g in groups if g.rate <= 0]
+    for parameter in (parameter for group in idle for parameter in group.parameters):
+        parameter.requires_grad_(False)  # no gradients for nothing
+    return used, [f"The rate of {g.name} is 0: it does not learn." for g in idle]
 
 
 def _construct(
