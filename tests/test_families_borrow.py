@@ -166,8 +166,8 @@ def test_a_damaged_checkpoint_is_refused_never_a_crash(tensors, data):
     assert refused.value.remedy
 
 
-def test_other_families_say_what_they_are(tensors):
-    with pytest.raises(HostError, match="SDXL"):
+def test_a_second_text_encoder_is_missed(tensors):
+    with pytest.raises(HostError, match="1 of 2 text encoders"):
         borrow(changed(tensors, "model.diffusion_model.label_emb.0.0.weight", torch.zeros(8, 8)))
 
 

@@ -88,8 +88,8 @@ class AdapterSet:
         with torch.no_grad():
             for target, layer in self._layers:
                 alpha, down, up = (tensors.get(f"{target.key}.{name}") for name in _TENSORS)
-                layer.down.copy_(down)
-                layer.up.copy_(up)
+                layer.down.copy_(down.view(layer.down.shape))
+                layer.up.copy_(up.view(layer.up.shape))
                 layer.up.mul_(_correction(alpha, layer))
 
     def _on(self) -> list[tuple[Target, LoraLayer]]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
+from ..families.assign import matrix
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]  # of down and up
 _FIELD = "network_weights"
@@ -69,7 +70,7 @@ def check(tensors: Mapping[str, Tensor], wanted: Mapping[str, Shapes]) -> None:
 
 def _check_shapes(key: str, tensors: Mapping[str, Tensor], wanted: Shapes) -> None:
     found = tuple(tuple(tensors[f"{key}.{name}"].shape) for name in _LORA[1:])
-    if found == wanted:
+    if tuple(map(matrix, found)) == tuple(map(matrix, wanted)):  # trainers disagree about SD2's 1x1 convolutions
         return
     if found[0][1:] == wanted[0][1:] and found[1][0] == wanted[1][0]:
         field = "convolution rank" if wanted[0][2:] not in ((), (1, 1)) else "rank"

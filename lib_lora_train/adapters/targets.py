@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ..families.keys_unet import ldm_names
 from ..families.loan import Loan
 from ..families.names import layers
 from ..families.outline import Outline, outline_of
@@ -20,12 +21,14 @@ _PREFIXES = {
 # File order is sd-scripts' (golden 04_lora_modules), not that of the installed libraries.
 _ORDER = (
     ("down_blocks", "up_blocks", "mid_block"),
+    ("input_blocks", "middle_block", "output_blocks"),
     ("attentions", "resnets", "downsamplers", "upsamplers"),
     ("proj_in", "transformer_blocks", "proj_out"),
     ("attn1", "ff", "attn2"),
     ("to_q", "to_k", "to_v", "to_out"),
     ("net", "proj"),
     ("conv1", "time_emb_proj", "conv2", "conv_shortcut", "conv"),
+    ("in_layers", "emb_layers", "out_layers", "skip_connection", "op"),
     ("text_model", "encoder", "layers", "self_attn", "mlp"),
     ("k_proj", "v_proj", "q_proj", "out_proj", "fc1", "fc2"),
 )
@@ -73,10 +76,19 @@ def places(outline: Outline, convolutions: bool) -> list[Place]:
     """As `targets`, for what is not loaded."""
     found = []
     for owner, shapes in outline.items():
-        for name in sorted((n for n in shapes if _wanted(n, shapes[n], convolutions)), key=_place):
-            key = f"{_PREFIXES[owner]}_{name.replace('.', '_')}"
+        by_file_name = {in_file: name for name, in_file in _in_file(owner, outline).items()}
+        for in_file in sorted((f for f, n in by_file_name.items() if _wanted(n, shapes[n], convolutions)), key=_place):
+            key, name = f"{_PREFIXES[owner]}_{in_file.replace('.', '_')}", by_file_name[in_file]
             found.append(Place(key, "unet" if owner == "unet" else "text_encoder", owner, name, tuple(shapes[name])))
     return sorted(found, key=lambda place: PARTS.index(place.part))
+
+
+def _in_file(owner: str, outline: Outline) -> dict[str, str]:
+    """What files call the layers, by canonical name. U-Nets with two text encoders (SDXL) go by LDM's names: the web
+    UIs lose a convolution of theirs under diffusers'."""
+    if owner == "unet" and "text_encoder_2" in outline:
+        return ldm_names(outline[owner])
+    return {name: name for name in outline[owner]}
 
 
 def _wanted(name: str, shape: tuple[int, ...], convolutions: bool) -> bool:

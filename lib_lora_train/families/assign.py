@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,11 @@ def alias(tensor: Tensor) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():
         plain = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
         return plain.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+def matrix(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape without a 1x1 convolution's ones."""
+    return tuple(shape[:2]) if tuple(shape[2:]) == (1, 1) else tuple(shape)
 
 
 def is_plain(tensor: Tensor) -> bool:
@@ -57,13 +62,13 @@ def assignment(module: nn.Module, tensors: Mapping[str, Tensor], canonical: Call
 
 
 def _fit(name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
-    """A view of `tensor` with `shape`: 1x1 convolutions stand in for linear layers."""
+    """A view of `tensor` with `shape`: 1x1 convolutions and linear layers stand in for each other."""
     if not is_plain(tensor):
         raise HostError(f"`{name}` is quantised ({tensor.dtype}).", "Load the checkpoint in fp16, bf16 or fp32.")
     if tensor.is_meta:
         raise HostError("The checkpoint is not loaded now.", "Generate a picture once, so that the web UI loads it.")
-    if tensor.shape != shape and tensor.squeeze().shape == shape:
-        return tensor.squeeze()
+    if tensor.shape != shape and matrix(tensor.shape) == matrix(shape):
+        return tensor.view(shape)
     if tensor.shape != shape:
         have, need = list(tensor.shape), list(shape)
         raise HostError(f"`{name}` has the shape {have} instead of {need}.", "Load another checkpoint.")

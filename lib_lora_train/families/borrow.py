@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ..errors import HostError
 from .assign import assignment, fill_positions
 from .detect import detect
-from .keys_clip import PROJECTION, canonical, clip_layout
-from .keys_openclip import as_hugging_face, is_openclip
+from .keys_clip import canonical, clip_layout
+from .keys_openclip import respelt
 from .keys_unet import unet_layout
 from .keys_vae import vae_layout
 from .kinds import TextKind
@@ -120,10 +120,7 @@ def _parts(source: Source, family: Family) -> list[_Part]:
 
 
 def _text_part(kind: TextKind, tensors: Mapping[str, Tensor], heads: int, activation: str) -> _Part:
-    if is_openclip(tensors):
-        tensors = as_hugging_face(tensors, kind.surplus)
-    if not kind.pooled:
-        tensors = {key: tensor for key, tensor in tensors.items() if key != PROJECTION}
+    tensors = respelt(tensors, kind)
     make = _clip_projected if kind.pooled else _clip
     return _Part(clip_layout(_shapes(tensors), heads, activation), tensors, make, canonical)
 
@@ -167,9 +164,7 @@ def _clip(config: dict[str, Any]) -> nn.Module:
 
 
 def _clip_projected(config: dict[str, Any]) -> nn.Module:
-    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
-
-    return CLIPTextModelWithProjection(CLIPTextConfig(**config))
+    return models().CLIPTextModelWithProjection(models().CLIPTextConfig(**config))
 
 
 def _decode(decoder: nn.Module, sample: Tensor, latent_embeds: Tensor | None = None) -> Tensor:

@@ -18,7 +18,7 @@ def detect(shapes: Shapes) -> str:
     """
     if _CONV_IN not in shapes:
         kind = "a transformer (SD3, Flux or a relative)" if any("blocks.0." in key for key in shapes) else "unknown"
-        raise HostError(f"The loaded model's architecture is {kind}.", "Load a Stable Diffusion 1 checkpoint.")
+        raise HostError(f"The loaded model's architecture is {kind}.", "Load a Stable Diffusion 1, 2 or XL checkpoint.")
     inputs = shapes[_CONV_IN][1]
     if inputs != 4:
         kind = _ODD_INPUTS.get(inputs, "a special model")
@@ -39,6 +39,7 @@ def _linear_projection(shapes: Shapes) -> bool:
 
 _RULES: dict[str, Callable[[Shapes], bool]] = {  # the first that fits
     "SDXL refiner": lambda shapes: "label_emb.0.0.weight" in shapes and _context(shapes) == 1280,
+    "SD2 unCLIP": lambda shapes: "label_emb.0.0.weight" in shapes and _context(shapes) == 1024,
     "SDXL": lambda shapes: "label_emb.0.0.weight" in shapes,
     "SD2": _linear_projection,
     "SD1": lambda shapes: True,

@@ -7,6 +7,7 @@ from typing import Any
 from .layout import Layout, Shapes, children, need
 
 PREFIX = "text_model."
+PROJECTION = "text_projection.weight"
 
 
 def canonical(name: str) -> str:
@@ -24,7 +25,9 @@ def clip_layout(shapes: Shapes, heads: int = 0, activation: str = "quick_gelu") 
 def _config(shapes: Shapes, heads: int, activation: str) -> dict[str, Any]:
     """Arguments of CLIPTextConfig, from shapes by canonical name."""
     vocabulary, width = need(shapes, f"{PREFIX}embeddings.token_embedding.weight", "text encoder")
+    projection = {"projection_dim": shapes[PROJECTION][0]} if PROJECTION in shapes else {}
     return {
+        **projection,
         "vocab_size": vocabulary,
         "hidden_size": width,
         "intermediate_size": need(shapes, f"{PREFIX}encoder.layers.0.mlp.fc1.weight", "text encoder")[0],

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from .kinds import TextKind, UnetKind
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -61,6 +63,10 @@ class Family(Protocol):
     name: str  # SD1, SD2, SDXL
     latent_channels: int
     latent_factor: int  # pixels per latent cell
+    vae_scale: float  # of its own VAE
+    empty_is_zero: bool  # an empty negative prompt means zeros, not an encoded empty text
+    unet: UnetKind
+    texts: tuple[TextKind, ...]  # one per text encoder
 
     def encode_text(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .kinds import TextKind, UnetKind
 from .loan import Conditioning, Loan
 from .text import hidden_states, rows_of
 
@@ -17,6 +18,10 @@ class SD1:
     name = "SD1"
     latent_channels = 4
     latent_factor = 8
+    vae_scale = 0.18215
+    empty_is_zero = False
+    unet = UnetKind(heads=8)
+    texts = (TextKind("cond_stage_model.transformer."),)
 
     def encode_text(
         self,

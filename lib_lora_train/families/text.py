@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,15 +18,24 @@ RUN = 75  # tokens between begin and end, CLIP's window
 def rows_of(tokenizer: Tokenizer, captions: Sequence[str], max_token_length: int) -> Tensor:
     """Token ids [B, n, 77], n = max_token_length / 75: each row begin, 75 tokens or padding, end. Longer texts are cut.
 
-    With an end token that is also the padding (CLIP-L) there is an end token right behind the text.
+    An end token stands right behind the text. Where the padding is another token (OpenCLIP), only a full row ends with
+    an end token, and one without text begins with it. Source: golden 03_tokens.
     """
     count = max_token_length // RUN
+    texts = [tokenizer.encode(caption)[: count * RUN] for caption in captions]
+    return torch.tensor([_rows(tokenizer, ids, count) for ids in texts], dtype=torch.long)
+
+
+def _rows(tokenizer: Tokenizer, ids: list[int], count: int) -> list[list[int]]:
+    whole = [*ids, tokenizer.eos]
+    whole += [tokenizer.pad] * (count * RUN + 1 - len(whole))
     rows = []
-    for caption in captions:
-        ids = tokenizer.encode(caption)[: count * RUN]
-        ids = ids + [tokenizer.pad] * (count * RUN - len(ids))
-        rows.append([[tokenizer.bos, *ids[at : at + RUN], tokenizer.eos] for at in range(0, count * RUN, RUN)])
-    return torch.tensor(rows, dtype=torch.long)
+    for at in range(0, count * RUN, RUN):
+        first, *rest = whole[at : at + RUN]
+        full = rest[-1] not in (tokenizer.eos, tokenizer.pad)
+        first = tokenizer.eos if first == tokenizer.pad else first
+        rows.append([tokenizer.bos, first, *rest, tokenizer.eos if full else whole[-1]])
+    return rows
 
 
 def hidden_states(encoder: nn.Module, rows: Tensor, clip_skip: int, dtype: torch.dtype) -> Tensor:
@@ -35,15 +44,31 @@ def hidden_states(encoder: nn.Module, rows: Tensor, clip_skip: int, dtype: torch
     The rows are encoded each by itself and joined: the first begin token, the insides, the last end token.
     Source: sd-scripts' encoding of long captions, held by golden 03_text_encoding.
     """
-    model = getattr(encoder, "text_model", encoder)
-    layers = model.encoder.layers
-    if not 1 <= clip_skip <= len(layers):
+    (state,) = layer_states(encoder, rows, [clip_skip], dtype)
+    return join(_inner(encoder).final_layer_norm(state))
+
+
+def layer_states(encoder: nn.Module, rows: Tensor, skips: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
+    """For each of `skips` the raw states [B, n, 77, C] after that layer, counted from the end (1 is the last).
+
+    Raises SettingsError when there are not so many."""
+    layers = _inner(encoder).encoder.layers
+    if not 1 <= min(skips) <= max(skips) <= len(layers):
         raise SettingsError(
-            f"CLIP skip {clip_skip} is more than this text encoder's {len(layers)} layers.", "Lower it.", "clip_skip"
+            f"CLIP skip {max(skips)} is more than this text encoder's {len(layers)} layers.", "Lower it.", "clip_skip"
         )
     with computing_in(encoder, dtype):
-        state = model.final_layer_norm(_output_of(layers[-clip_skip], lambda: encoder(rows.flatten(0, 1))))
-    return join(state.unflatten(0, rows.shape[:2]))
+        states = _outputs_of([layers[-skip] for skip in skips], lambda: encoder(rows.flatten(0, 1)))
+    return [state.unflatten(0, rows.shape[:2]) for state in states]
+
+
+def pooled(encoder: nn.Module, last: Tensor, ids: Tensor, eos: int) -> Tensor:
+    """The projected state [B, P] of the first end token; `last` [B, 77, C] is the last layer's raw state of `ids`.
+
+    Without an end token, as where somebody's text ends with the row, it is the first token's."""
+    at = (ids == eos).int().argmax(dim=-1)
+    normed = _inner(encoder).final_layer_norm(last)
+    return encoder.text_projection(normed[torch.arange(len(ids), device=last.device), at])
 
 
 def join(states: Tensor) -> Tensor:
@@ -52,12 +77,19 @@ def join(states: Tensor) -> Tensor:
     return torch.cat([states[:, 0, :1], inside, states[:, -1, -1:]], dim=1)
 
 
-def _output_of(layer: nn.Module, run: Any) -> Tensor:
-    """What `layer` answers while `run()` runs. (The libraries' own recording of states differs between versions.)"""
-    seen: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda _layer, _args, output: seen.append(output))
+def _inner(encoder: nn.Module) -> nn.Module:
+    """Some versions of transformers wrap the text model once more."""
+    return getattr(encoder, "text_model", encoder)
+
+
+def _outputs_of(layers: Sequence[nn.Module], run: Callable[[], Any]) -> list[Tensor]:
+    """What `layers` answer while `run()` runs. (The libraries' own recording of states differs between versions.)"""
+    seen: dict[nn.Module, Any] = {}
+    hooks = [layer.register_forward_hook(lambda owner, _args, output: seen.update({owner: output})) for layer in layers]
     try:
         run()
     finally:
-        hook.remove()
-    return seen[0] if isinstance(seen[0], Tensor) else seen[0][0]
+        for hook in hooks:
+            hook.remove()
+    found = [seen[layer] for layer in layers]
+    return [output if isinstance(output, Tensor) else output[0] for output in found]
