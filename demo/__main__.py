@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from lib_lora_train.errors import TrainLoraError
 from lib_lora_train.settings.load import from_mapping
 from lib_lora_train.settings.recipe import dumps
 
@@ -53,7 +54,11 @@ def main() -> int:
     from lib_lora_train.ui.standalone import serve
 
     host = StandaloneHost(checkpoint, lora_dir=out / "lora", data_dir=out / "train-lora")
-    serve(host, port=args.port, open_browser=not args.no_browser, defaults=recipe)
+    try:
+        serve(host, port=args.port, open_browser=not args.no_browser, defaults=recipe)
+    except TrainLoraError as error:
+        print(f"{error.message}\n{error.remedy}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -93,8 +93,12 @@ def _resume(args: argparse.Namespace) -> int:
     from . import runs
 
     root = args.run.expanduser().resolve()
-    data_dir = root.parents[1]
+    data_dir = root.parent.parent
     origin = runs.read_origin(runs.find(data_dir, root.name))
+    if not (args.checkpoint or origin.checkpoint):
+        raise SettingsError(
+            f"The run {root.name} does not say on which checkpoint it was begun.", "Name it with --checkpoint."
+        )
     checkpoint = args.checkpoint or Path(origin.checkpoint)
     out = Path(origin.lora_dir) if origin.lora_dir else data_dir.parent
     runner = _runner(checkpoint, out, data_dir)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
 import threading
 import webbrowser
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import gradio as gr
@@ -19,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 
 from ..app.jobs import JobRunner
 from ..app.routes import add_routes
+from ..errors import TrainLoraError
 from ..hosts.base import Host
 from ..settings.load import to_mapping
 from ..settings.schema import Settings, size_of
@@ -30,12 +34,32 @@ OURS = "/train-lora/page"
 
 
 def serve(host: Host, port: int = 7869, open_browser: bool = True, defaults: Settings | None = None) -> None:
-    """Serve the page on 127.0.0.1 until interrupted. `defaults` is the recipe a first visitor finds."""
-    address = f"http://127.0.0.1:{port}/"
-    print(f"Train LoRA: {address}", flush=True)
-    if open_browser:
-        threading.Timer(1.0, webbrowser.open, [address]).start()
-    uvicorn.run(application(host, defaults), host="127.0.0.1", port=port, log_level="warning")
+    """Serve the page on 127.0.0.1 until interrupted. `defaults` is the recipe a first visitor finds.
+
+    Raises TrainLoraError when the port cannot be had.
+    """
+    with _bound(port) as listener:  # first, so that nobody is sent to what another program serves there
+        server = uvicorn.Server(uvicorn.Config(application(host, defaults), log_level="warning"))
+        address = f"http://127.0.0.1:{port}/"
+        print(f"Train LoRA: {address}", flush=True)
+        if open_browser:
+            threading.Timer(1.0, webbrowser.open, [address]).start()
+        with suppress(KeyboardInterrupt):  # the user's way to end it
+            server.run(sockets=[listener])
+
+
+def _bound(port: int) -> socket.socket:
+    listener = socket.socket()
+    try:
+        if os.name != "nt":  # there it would let two programs have the same port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        why = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        remedy = "Close what uses it (this page in another window?), or choose another one with --port."
+        raise TrainLoraError(f"Port {port} cannot be used: {why}.", remedy) from error
+    return listener
 
 
 def application(host: Host, defaults: Settings | None = None, runner: JobRunner | None = None) -> FastAPI:
