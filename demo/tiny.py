@@ -1,4 +1,4 @@
-"""Makes a checkpoint of a few megabytes with random weights in SD1's layout, for tests and the demo."""
+"""Makes a checkpoint of a few megabytes with random weights in LDM's layout, for tests and the demo."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from torch import Tensor
 from lib_lora_train.families.tokenizer import vocabulary
 
 from .ldm_layout import Sizes, checkpoint
+from .ldm_yaml import configuration
 
 _QUIET_LATENTS = -8.0  # log variance: what the encoder draws is close to its mean, so that there is something to learn
 
 
 def make(
     folder: Path,
-    name: str = "tiny-sd1",
+    name: str = "",
     v_prediction: bool = False,
     dtype: torch.dtype = torch.float32,
     zero_terminal_snr: bool = False,
@@ -29,28 +30,17 @@ def make(
 ) -> Path:
     """Write `name.safetensors`, its `name.yaml` and the folder `name-clip` that LDM code asks for; gives the first.
 
-    The same arguments always give the same weights.
+    The name is by default `tiny-sd1`, after the family. The same arguments always give the same weights.
     """
     sizes = sizes or Sizes()
+    name = name or f"tiny-{sizes.family.lower()}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
     tensors = {key: _tensor(key, shape).to(dtype) for key, shape in checkpoint(sizes).items()}
     marks = {"v_pred": v_prediction, "ztsnr": zero_terminal_snr}
     save_file({**tensors, **{mark: torch.empty(0) for mark, there in marks.items() if there}}, path, {"format": "pt"})
     _clip_folder(folder / f"{name}-clip", sizes)
-    yaml = _YAML.format(
-        parameterization="v" if v_prediction else "eps",
-        channels=sizes.channels,
-        multipliers=list(sizes.multipliers),
-        attended=[2**level for level in range(sizes.attended)],
-        blocks=sizes.blocks,
-        heads=sizes.heads,
-        context=sizes.context,
-        vae_channels=sizes.vae_channels,
-        vae_multipliers=list(sizes.vae_multipliers),
-        vae_blocks=sizes.vae_blocks,
-        clip=json.dumps(str((folder / f"{name}-clip").resolve())),
-    )
+    yaml = configuration(sizes, v_prediction, folder / f"{name}-clip")
     path.with_suffix(".yaml").write_text(yaml, encoding="utf-8")
     return path
 
@@ -101,39 +91,6 @@ def _clip_folder(folder: Path, sizes: Sizes) -> None:
     }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-
-
-_YAML = """\
-model:
-  target: ldm.models.diffusion.ddpm.LatentDiffusion
-  params:
-    linear_start: 0.00085
-    linear_end: 0.012
-    timesteps: 1000
-    parameterization: {parameterization}
-    first_stage_key: jpg
-    cond_stage_key: txt
-    image_size: 16
-    channels: 4
-    conditioning_key: crossattn
-    scale_factor: 0.18215
-    use_ema: false
-    unet_config:
-      target: ldm.modules.diffusionmodules.openaimodel.UNetModel
-      params: {{image_size: 16, in_channels: 4, out_channels: 4, model_channels: {channels}, \
-attention_resolutions: {attended}, num_res_blocks: {blocks}, channel_mult: {multipliers}, num_heads: {heads}, \
-use_spatial_transformer: true, transformer_depth: 1, context_dim: {context}, use_checkpoint: false, legacy: false}}
-    first_stage_config:
-      target: ldm.models.autoencoder.AutoencoderKL
-      params:
-        embed_dim: 4
-        ddconfig: {{double_z: true, z_channels: 4, resolution: 128, in_channels: 3, out_ch: 3, ch: {vae_channels}, \
-ch_mult: {vae_multipliers}, num_res_blocks: {vae_blocks}, attn_resolutions: [], dropout: 0.0}}
-        lossconfig: {{target: torch.nn.Identity}}
-    cond_stage_config:
-      target: ldm.modules.encoders.modules.FrozenCLIPEmbedder
-      params: {{version: {clip}}}
-"""
 
 
 if __name__ == "__main__":

@@ -19,3 +19,8 @@ class TextKind:
     pad: int | None = None  # what its tokenizer fills up with; None: the end token
     pooled: bool = False  # whether its projection is used
     surplus: int = 0  # last layers of an OpenCLIP encoder that the family does not use
+
+    @property
+    def is_openclip(self) -> bool:
+        """In checkpoint files."""
+        return self.prefix.endswith(".model.")

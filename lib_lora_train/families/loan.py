@@ -65,6 +65,7 @@ class Family(Protocol):
     latent_factor: int  # pixels per latent cell
     vae_scale: float  # of its own VAE
     empty_is_zero: bool  # an empty negative prompt means zeros, not an encoded empty text
+    usual_prediction: str  # eps | v, of a checkpoint that does not say; "" where both are usual
     unet: UnetKind
     texts: tuple[TextKind, ...]  # one per text encoder
 

@@ -20,6 +20,7 @@ class SD1:
     latent_factor = 8
     vae_scale = 0.18215
     empty_is_zero = False
+    usual_prediction = "eps"
     unet = UnetKind(heads=8)
     texts = (TextKind("cond_stage_model.transformer."),)
 

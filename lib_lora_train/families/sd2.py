@@ -12,5 +12,6 @@ class SD2(SD1):
     LoRA files know the attention blocks' way in and out as 1x1 convolutions (golden 04_lora_modules), so they are."""
 
     name = "SD2"
+    usual_prediction = ""
     unet = UnetKind(convolutions=True)
     texts = (TextKind("cond_stage_model.model.", "gelu", pad=0, surplus=1),)

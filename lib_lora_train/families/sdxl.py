@@ -26,6 +26,7 @@ class SDXL:
     latent_factor = 8
     vae_scale = 0.13025
     empty_is_zero = True
+    usual_prediction = "eps"
     unet = UnetKind()
     texts = (
         TextKind("conditioner.embedders.0.transformer."),

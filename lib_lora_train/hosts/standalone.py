@@ -14,7 +14,9 @@ from torch import Tensor
 
 from ..errors import CheckpointSwitched, HostError
 from ..families.borrow import Source, borrow, check, rebind
-from ..families.loan import Identity, Loan
+from ..families.known import FAMILIES
+from ..families.listen import prediction_of
+from ..families.loan import Family, Identity, Loan
 from ..families.sidecar import Facts, facts
 from ..families.tokenizer import ClipTokenizer
 from .base import Guard, HostStatus, PictureRequest
@@ -29,6 +31,7 @@ class _Checkpoint:
     source: Source
     facts: Facts
     identity: Identity
+    family: Family
 
 
 class StandaloneHost:
@@ -68,13 +71,12 @@ class StandaloneHost:
         common: dict[str, Any] = {"host": self.name, "checkpoint": self._checkpoint.name}
         try:
             file = self._mapped()
-            family = check({key: tuple(tensor.shape) for key, tensor in file.source.unet.items()})
         except HostError as error:
             return HostStatus(**common, problem=error.message, remedy=error.remedy)
         used, total = self._memory()
         return HostStatus(
             **common,
-            family=family,
+            family=file.family.name,
             prediction=file.facts.prediction,
             precision=str(next(iter(file.source.unet.values())).dtype).removeprefix("torch."),
             vae=file.identity.vae,
@@ -157,16 +159,18 @@ class StandaloneHost:
         """Cheap: nothing is read but the header, the small numbers and the yaml."""
         if self._file is None:
             tensors = mapped(self._checkpoint)
-            known = facts(self._checkpoint, tensors)
+            unet = under(tensors, "model.diffusion_model.")
+            family = FAMILIES[check({key: tuple(tensor.shape) for key, tensor in unet.items()})]
+            known = facts(self._checkpoint, tensors, family)
             source = Source(
-                unet=under(tensors, "model.diffusion_model."),
-                text_encoders=[under(tensors, "cond_stage_model.transformer.")],
+                unet=unet,
+                text_encoders=[under(tensors, kind.prefix) for kind in family.texts],
                 vae=under(tensors, "first_stage_model.") if self._vae is None else _vae_file(self._vae),
                 heads=known.heads,
-                text_heads=[known.text_heads],
-                text_activations=[known.text_activation],
+                text_heads=known.text_heads,
+                text_activations=known.text_activations,
             )
-            self._file = _Checkpoint(source, known, self._identity())
+            self._file = _Checkpoint(source, known, self._identity(), family)
         return self._file
 
     def _loaded(self) -> _Checkpoint:
@@ -191,10 +195,10 @@ class StandaloneHost:
             family=borrowed.family,
             unet=borrowed.unet,
             text_encoders=borrowed.text_encoders,
-            tokenizers=[ClipTokenizer()],
+            tokenizers=[ClipTokenizer(kind.pad) for kind in borrowed.family.texts],
             vae=borrowed.vae,
             alphas_cumprod=held.facts.alphas_cumprod,
-            prediction=held.facts.prediction,
+            prediction=held.facts.prediction or prediction_of(borrowed.unet),
             zero_terminal_snr=held.facts.zero_terminal_snr,
             vae_scale=held.facts.vae_scale,
             clip_skip=1,

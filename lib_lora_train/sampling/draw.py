@@ -69,7 +69,15 @@ def _conditioning(loan: Loan, texts: list[str], clip_skip: int, dtype: torch.dty
     """As many runs of 75 tokens as the longest text needs, as the web UIs do it."""
     tokens = max(len(tokenizer.encode(text)) for tokenizer in loan.tokenizers for text in texts)
     runs = max(1, -(-tokens // TOKENS_PER_RUN))
-    return loan.family.encode_text(loan, texts, runs * TOKENS_PER_RUN, clip_skip, dtype)
+    found = loan.family.encode_text(loan, texts, runs * TOKENS_PER_RUN, clip_skip, dtype)
+    return _silenced(found) if loan.family.empty_is_zero and len(texts) > 1 and not texts[0] else found
+
+
+def _silenced(found: Conditioning) -> Conditioning:
+    """The first text's as zeros."""
+    heard = torch.ones(len(found.context), 1, device=found.context.device, dtype=found.context.dtype)
+    heard[0] = 0
+    return Conditioning(found.context * heard[..., None], None if found.pooled is None else found.pooled * heard)
 
 
 def _decoded(loan: Loan, latents: Tensor, dtype: torch.dtype) -> Tensor:
