@@ -27,7 +27,11 @@ class SettingsError(TrainLoraError):
 
 
 class DataError(TrainLoraError):
-    """A folder, picture or caption that cannot be used."""
+    """A folder, picture or caption that cannot be used; `field` names the setting, if not that of the picture folder."""
+
+    def __init__(self, message: str, remedy: str = "", field: str = ""):
+        super().__init__(message, remedy)
+        self.field = field
 
 
 class HostError(TrainLoraError):

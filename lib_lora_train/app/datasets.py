@@ -84,7 +84,7 @@ def _scanned(settings: Settings) -> DataSet:
     try:
         found = scan(settings.data, settings.captions, settings.naming.trigger_word)
     except DataError as error:
-        raise SettingsError(error.message, error.remedy, "train_data_dir") from error
+        raise SettingsError(error.message, error.remedy, error.field or "train_data_dir") from error
     where = fits(found.records, settings.data)
     lints = lint(found, settings.naming.trigger_word, settings.data)
     folders = _folders(settings, found)

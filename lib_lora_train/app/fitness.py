@@ -53,7 +53,7 @@ def _check_pictures(settings: Settings) -> None:
     try:
         layout.find(settings.data)
     except DataError as error:
-        raise SettingsError(error.message, error.remedy, "train_data_dir") from error
+        raise SettingsError(error.message, error.remedy, error.field or "train_data_dir") from error
 
 
 def _check_name(settings: Settings, host: Host, confirm_overwrite: bool) -> None:

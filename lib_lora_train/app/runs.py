@@ -1,8 +1,9 @@
-"""Run folders: making a new one, finding one by id, telling what became of each. Nothing here deletes anything."""
+"""Run folders: making a new one, finding one by id, telling what became of each. Nothing of a run is deleted here."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -12,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ..engine import state
-from ..errors import SettingsError
+from ..errors import ExportError, SettingsError
 from ..events import Event, Failed, Finished, Progress, Published, Sampled, Warned
 from ..export.folder import RunFolder, explained, written
 from ..settings import recipe
@@ -39,10 +40,15 @@ def create(data_dir: Path, settings: Settings, overwrite: bool = False) -> RunFo
     root = data_dir / "runs"
     with explained(root):
         root.mkdir(parents=True, exist_ok=True)
-        folder = RunFolder(_claimed(root, _folder_name(settings.naming.output_name)), data_dir / "cache").make()
-        with written(folder.recipe) as beside:
+        folder = RunFolder(_claimed(root, _folder_name(settings.naming.output_name)), data_dir / "cache")
+    try:
+        folder.make()
+        with explained(folder.recipe), written(folder.recipe) as beside:
             beside.write_text(recipe.dumps(settings), encoding="utf-8")
-    write_origin(folder, Origin(overwrite=overwrite))
+        write_origin(folder, Origin(overwrite=overwrite))
+    except ExportError:
+        shutil.rmtree(folder.root, ignore_errors=True)  # nothing is in it yet
+        raise
     return folder
 
 

@@ -68,10 +68,10 @@ def find(settings: DataSettings) -> Layout:
     base = _base(root, layout.notes)
     _add(layout, base, settings.dataset_repeats, is_reg=False)
     if settings.reg_data_dir.strip():
-        reg = existing(settings.reg_data_dir, "regularisation folder")
-        if reg in (root, base):
-            raise DataError(f"'{reg}' is both picture folder and regularisation folder.", "Choose another one.")
-        _add(layout, _base(reg, layout.notes), 1, is_reg=True)
+        try:
+            _add_reg(layout, settings.reg_data_dir, (root, base))
+        except DataError as error:
+            raise DataError(error.message, error.remedy, "reg_data_dir") from error
     else:
         _add_reg_beside(layout, root, base)
     return layout
@@ -151,6 +151,13 @@ def _add(layout: Layout, base: Path, repeats: int, is_reg: bool) -> None:
         layout.notes.append(f"'{base.name}' is a concept folder itself: its pictures count {own[0]} times each.")
     else:
         layout.folders.append(PictureFolder(base, repeats, is_reg=is_reg))
+
+
+def _add_reg(layout: Layout, text: str, others: tuple[Path, Path]) -> None:
+    reg = existing(text, "regularisation folder")
+    if reg in others:
+        raise DataError(f"'{reg}' is both picture folder and regularisation folder.", "Choose another one.")
+    _add(layout, _base(reg, layout.notes), 1, is_reg=True)
 
 
 def _add_reg_beside(layout: Layout, root: Path, base: Path) -> None:

@@ -54,7 +54,7 @@ def scan(data: DataSettings, captions: CaptionSettings, trigger: str = "") -> Sc
         reader.read(folder)
     left_out = found.left_out + reader.left_out
     if not any(not record.is_reg for record in reader.records):
-        raise DataError(_nothing_left(data, left_out), "Add pictures, or choose another folder.")
+        raise DataError(_nothing_left(data, left_out, reader.notes), "Add pictures, or choose another folder.")
     records = sorted(reader.records, key=lambda record: (record.is_reg, record.path.as_posix()))
     return Scan(records, left_out, found.notes + reader.notes + reader.summary())
 
@@ -187,6 +187,6 @@ def _class_of(folder: PictureFolder) -> str:
     return folder.concept
 
 
-def _nothing_left(data: DataSettings, left_out: list[LeftOut]) -> str:
-    why = "; ".join(f"{item.path.name} {item.reason}" for item in left_out[:3])
+def _nothing_left(data: DataSettings, left_out: list[LeftOut], notes: list[str]) -> str:
+    why = "; ".join(f"{item.path.name} {item.reason}" for item in left_out[:3]) or " ".join(notes[:3]).rstrip(".")
     return f"'{data.train_data_dir}' holds no picture that can be trained on" + (f": {why}." if why else ".")

@@ -34,7 +34,10 @@ def plan(settings: Settings) -> Generator[Event, None, Plan]:
     if found.left_out:
         named = ", ".join(f"{item.path.name} ({item.reason})" for item in found.left_out[:NAMED])
         more = f" and {len(found.left_out) - NAMED} more" if len(found.left_out) > NAMED else ""
-        yield Warned(text=f"{len(found.left_out)} files are left out: {named}{more}.")
+        yield Warned(
+            text=f"{len(found.left_out)} files are left out: {named}{more}.",
+            remedy="To train on them too, replace or convert them.",
+        )
     training = settings.training
     return Plan(found.records, fits(found.records, settings.data), training.train_batch_size, training.seed)
 

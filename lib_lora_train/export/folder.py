@@ -46,8 +46,10 @@ class RunFolder:
         return path.relative_to(self.root).as_posix()
 
     def make(self) -> RunFolder:
+        """Raises ExportError naming the folder that cannot be made."""
         for folder in (self.root, self.samples, self.snapshots, self.state, self.cache):
-            folder.mkdir(parents=True, exist_ok=True)
+            with explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
         return self
 
 
