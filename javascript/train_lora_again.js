@@ -44,13 +44,15 @@ var trainLora = window.trainLora || {};
     const { el, note, button } = tl.dom;
     const close = button('Close', () => drawPanel(null));
     if (found.error) return note('bad', found.error.message, found.error.remedy, ' ', close);
-    const lost = found.not_carried || [];
+    // folders are in no file; those found again are no loss
+    const foundAgain = (one) => ['train_data_dir', 'reg_data_dir'].some((name) => one.startsWith(name) && tl.recipe.values[name]);
+    const lost = (found.not_carried || []).filter((one) => !foundAgain(one));
     return el('div', { class: 'tl-note tl-ok' },
       el('p', {}, 'Train ', el('b', {}, found.name), ' again. ', SOURCES[found.source] || ''),
       el('div', { class: 'tl-row', role: 'radiogroup', 'aria-label': 'Where to start from' },
         choice('from scratch', '', ''), choice('continue from its weights', 'weights', found.file || found.name), close),
       lost.length ? el('details', {}, el('summary', {}, `${tl.fmt.plural(lost.length, 'setting')} not carried over`),
-        el('p', {}, lost.map((one) => (typeof one === 'string' ? one : `${one.name}: ${one.value}`)).join(', '))) : null);
+        el('p', {}, lost.join(', '))) : null);
   }
 
   function panel() {

@@ -21,6 +21,14 @@ var trainLora = window.trainLora || {};
     return { ...preset.values, ...((preset.family_values || {})[family] || {}) };
   }
 
+  /** The preset all of whose values are set, the most telling one; '' when there is none. */
+  function recognised() {
+    const size = (preset) => Object.keys(presetValues(preset.name)).length;
+    const fits = (preset) => Object.entries(presetValues(preset.name)).every(([name, value]) => recipe.values[name] === value);
+    const found = recipe.presets.filter(fits).sort((a, b) => size(b) - size(a))[0];
+    return found ? found.name : '';
+  }
+
   const reference = (name) => {
     const values = presetValues(recipe.preset);
     return name in values ? values[name] : recipe.base[name];
@@ -48,6 +56,7 @@ var trainLora = window.trainLora || {};
       Object.assign(recipe.values, known(kept.values));
     } else if (given || schema.last) {
       Object.assign(recipe.values, known(given || schema.last));
+      recipe.preset = recognised();
     } else if (recipe.presets.length) {
       recipe.preset = recipe.presets[0].name;
       Object.assign(recipe.values, presetValues(recipe.preset));
@@ -92,11 +101,10 @@ var trainLora = window.trainLora || {};
   }
 
   /** Another recipe as a whole (from a card, a run, a file); what it does not name goes to the default. */
-  function replace(settings, keep) {
-    const kept = Object.fromEntries((keep || []).map((name) => [name, recipe.values[name]]));
-    recipe.values = { ...recipe.base, ...known(settings), ...kept };
+  function replace(settings) {
+    recipe.values = { ...recipe.base, ...known(settings) };
     recipe.invalid = {};
-    recipe.preset = '';
+    recipe.preset = recognised();
     touched(null);
   }
 

@@ -25,7 +25,7 @@ var trainLora = window.trainLora || {};
       fill(place, [name, Date.now()], () => [
         el('p', { class: 'tl-dim' }, { ours: 'Trained here; what differs from the defaults:', other: 'From another trainer; what is understood of it:', none: 'The file says nothing about its training.' }[answer.source]),
         recipeTable(answer.settings || {}),
-        lost.length ? el('p', { class: 'tl-dim' }, `Not carried over: ${lost.map((one) => (typeof one === 'string' ? one : one.name)).join(', ')}`) : null,
+        lost.length ? el('p', { class: 'tl-dim' }, `Not carried over: ${lost.join(', ')}`) : null,
         button('Train again', () => tl.again.open(name)),
       ]);
     }));
