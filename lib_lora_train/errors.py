@@ -27,7 +27,7 @@ class SettingsError(TrainLoraError):
 
 
 class DataError(TrainLoraError):
-    """A folder, picture or caption that cannot be used; `field` names the setting, if not that of the picture folder."""
+    """A folder, picture or caption that cannot be used; `field` names the setting if it is not the picture folder."""
 
     def __init__(self, message: str, remedy: str = "", field: str = ""):
         super().__init__(message, remedy)

@@ -23,6 +23,12 @@ Tell = Callable[[Event], None]
 _TRIES, _FIRST_WAIT = 4, 0.2  # seconds, doubled each time: Windows refuses to replace a file that is mapped
 _KEPT_PER_NAME = 3
 _SUCCESSORS = 1000
+_REMEDIES = {  # by why a name cannot be had
+    "is a folder": "Rename that folder, or choose another name next time.",
+    "is write-protected": "Allow writing to it, or choose another name next time.",
+    "exists already": "Rename either; next time choose another name, or confirm to replace it.",
+    "is in use": "Close what uses it, or choose another name next time.",
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ def _put(host: Host, item: Publication, wanted: Path, tell: Tell) -> Path:
         reason = reason or _replaced(host, item, path, ours, tell)
         if not reason:
             if number > 1 and new:
-                tell(Warned(text=f"{wanted.name} {reasons[0]}, so this LoRA is {path.name}."))
+                text = f"{wanted.name} {reasons[0]}, so this LoRA is {path.name}."
+                tell(Warned(text=text, remedy=_REMEDIES[reasons[0]]))
             return path
         reasons.append(reason)
     raise ExportError(f"{wanted.name} {reasons[0]}, and so do its successors.", "Choose another name.")
