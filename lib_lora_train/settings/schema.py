@@ -7,38 +7,14 @@ the mathematics or a file format forbids; `advice` is the range guides recommend
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
 
-
-def _o(label: str, help: str, *, unit: str = "", advice: tuple | None = None, ge=None, le=None, **text: Any) -> Meta:
-    extra = {"label": label, "unit": unit, "advice": advice}
-    return Meta(ge=ge, le=le, description=help, extra=extra, **text)
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of the groups below. Field names are unique over all groups, so a flat mapping is unambiguous."""
-
-
-class Naming(Section):
-    """Name and words"""
-
-    output_name: Annotated[str, _o("Name", "File name of the LoRA; in prompts `<lora:name:1>`.")] = "my_lora"
-    output_folder: Annotated[
-        str, _o("Sub-folder", "Folder inside the web UI's LoRA folder; sub-folders become buttons of the card panel.")
-    ] = ""
-    trigger_word: Annotated[
-        str, _o("Trigger word", "The activation tag that calls the concept; also used for thumbnail and card.")
-    ] = ""
-    activation_text: Annotated[
-        str, _o("Activation text", "Written on the card and inserted with it; empty means the trigger word.")
-    ] = ""
-    preferred_weight: Annotated[
-        float, _o("Preferred weight", "Weight the card inserts; 0 means the web UI's default.", advice=(0.5, 1.0))
-    ] = 0.0
-    training_comment: Annotated[str, _o("Notes", "Travel inside the file and on the card.")] = ""
+from .options_learning import LossSettings, OptimizerSettings
+from .options_words import CaptionSettings, Naming
+from .section import Section
+from .section import option as _o
 
 
 class DataSettings(Section):
@@ -94,39 +70,6 @@ class DataSettings(Section):
     )
 
 
-class CaptionSettings(Section):
-    """Captions"""
-
-    caption_mode: Annotated[
-        Literal["files", "none", "phrase", "folder"],
-        _o(
-            "Captions from",
-            "files: `.txt` beside the picture, else the concept folder's name; none: empty (the LoRA always acts); "
-            "phrase: one for all; folder: the concept folder's name.",
-        ),
-    ] = "files"
-    caption_phrase: Annotated[
-        str, _o("Phrase", "Caption of every picture in mode `phrase`; empty: the trigger word.")
-    ] = ""
-    caption_extension: Annotated[
-        str, _o("Caption files", "Extension; `.caption` and `picture.jpg.txt` are found too.")
-    ] = ".txt"
-    caption_separator: Annotated[str, _o("Separator", "Between tags.", min_length=1)] = ","
-    shuffle_caption: Annotated[bool, _o("Shuffle tags", "New order of tags in every epoch.")] = False
-    keep_tokens: Annotated[
-        int, _o("Keep first tags", "The first N tags stay in place when shuffling.", ge=0, advice=(0, 5))
-    ] = 0
-    caption_dropout_rate: Annotated[
-        float, _o("Drop captions", "Share of samples trained without a caption.", ge=0, le=1, advice=(0, 0.2))
-    ] = 0.0
-    caption_tag_dropout_rate: Annotated[
-        float, _o("Drop tags", "Chance of each tag (after the kept ones) to be left out.", ge=0, le=1, advice=(0, 0.3))
-    ] = 0.0
-    max_token_length: Annotated[Literal[75, 150, 225], _o("Longest caption", "Longer ones are cut.", unit="tokens")] = (
-        225
-    )
-
-
 class NetworkSettings(Section):
     """Network"""
 
@@ -149,56 +92,6 @@ class NetworkSettings(Section):
     network_weights: Annotated[
         str, _o("Continue from", "A LoRA file whose weights are the start; empty starts from scratch.")
     ] = ""
-
-
-class OptimizerSettings(Section):
-    """Optimiser"""
-
-    optimizer_type: Annotated[
-        Literal["AdamW", "AdamW8bit", "Prodigy"],
-        _o("Optimiser", "Prodigy finds its rate by itself (rate 1, constant scheduler). AdamW8bit needs bitsandbytes."),
-    ] = "AdamW8bit"
-    optimizer_args: Annotated[
-        str,
-        _o("Optimiser arguments", "`name=value` pairs separated by spaces, e.g. `weight_decay=0.01 betas=0.9,0.99`."),
-    ] = ""
-    learning_rate: Annotated[
-        float, _o("Learning rate", "Master rate; adaptive optimisers want 1.", ge=0, advice=(1e-5, 2.0))
-    ] = 1e-4
-    unet_lr: Annotated[float, _o("U-Net rate", "0 means the master rate.", ge=0, advice=(5e-5, 2.0))] = 0.0
-    text_encoder_lr: Annotated[
-        float,
-        _o("Text encoder rate", "0 means the master rate; usually half of the U-Net's.", ge=0, advice=(1e-5, 2.0)),
-    ] = 5e-5
-    lr_scheduler: Annotated[
-        Literal["constant", "constant_with_warmup", "cosine", "cosine_with_restarts"],
-        _o("Scheduler", "How the rate changes over the run."),
-    ] = "cosine_with_restarts"
-    lr_warmup_steps: Annotated[
-        float, _o("Warm-up", "Steps, or a share of the run when below 1.", unit="steps", ge=0, advice=(0, 500))
-    ] = 0.0
-    lr_scheduler_num_cycles: Annotated[int, _o("Cycles", "Of cosine_with_restarts.", ge=1, advice=(1, 12))] = 1
-    max_grad_norm: Annotated[float, _o("Clip gradients", "Largest gradient norm; 0 switches clipping off.", ge=0)] = 1.0
-
-
-class LossSettings(Section):
-    """Loss and noise"""
-
-    v_parameterization: Annotated[
-        Literal["auto", "yes", "no"], _o("v-prediction", "auto: as detected from the loaded checkpoint.")
-    ] = "auto"
-    zero_terminal_snr: Annotated[
-        Literal["auto", "yes", "no"], _o("Zero terminal SNR", "auto: as detected from the loaded checkpoint.")
-    ] = "auto"
-    min_snr_gamma: Annotated[
-        float, _o("Min-SNR gamma", "1 strong .. 20 none, 5 usual; 0 switches it off.", ge=0, advice=(1, 20))
-    ] = 5.0
-    noise_offset: Annotated[
-        float, _o("Noise offset", "0.06-0.1 usual; more gives strong contrast.", ge=0, advice=(0, 1))
-    ] = 0.0
-    prior_loss_weight: Annotated[
-        float, _o("Regularisation weight", "Weight of regularisation pictures in the loss.", ge=0)
-    ] = 1.0
 
 
 class TrainingSettings(Section):
