@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import materials
 import pytest
 from harness import Spec, WebUI
 
+HERE = Path(__file__).parent
+KINDS = ("a1111", "forge")
 CHECKPOINTS = {  # made beside the given one in every web UI's models folder
     "other.safetensors": materials.other_checkpoint,
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files named after one kind of web UI are for that kind."""
+    found = Spec.from_environment()
+    for item in items:
+        kind = item.path.stem.split("_")[1]
+        if found is not None and item.path.parent == HERE and kind in KINDS and kind != found.kind:
+            item.add_marker(pytest.mark.skip(reason=f"for {kind}; this web UI is {found.kind}"))
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,11 @@ class Spec:
         return Spec(folder, python, tuple(shlex.split(env.get("WEBUI_ARGS", "--api"))), checkpoint)
 
     @property
+    def kind(self) -> str:
+        """`a1111` or `forge`; host tests named after one are for it alone."""
+        return "forge" if (self.folder / "modules_forge").is_dir() else "a1111"
+
+    @property
     def listed(self) -> bool:
         """Does the web UI see the checkpoint's folder by its flags?"""
         named = [Path(after) for flag, after in zip(self.args, self.args[1:]) if flag == "--ckpt-dir"]

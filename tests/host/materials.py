@@ -21,18 +21,28 @@ def other_checkpoint(checkpoint: Path, target: Path, change: float = 0.05, yaml:
     return write_checkpoint(tensors, checkpoint, target, yaml)
 
 
-def inpainting_checkpoint(checkpoint: Path, target: Path) -> Path:
-    """Nine input channels, and a `.yaml` that says so."""
+def inpainting_weights(checkpoint: Path, target: Path) -> Path:
+    """Nine input channels."""
     tensors = load_file(checkpoint)
     key = f"{_UNET}input_blocks.0.0.weight"
     extra = torch.zeros_like(tensors[key][:, :1]).expand(-1, 5, -1, -1)
     tensors[key] = torch.cat([tensors[key], extra], dim=1).contiguous()
-    write_checkpoint(tensors, checkpoint, target)
+    return write_checkpoint(tensors, checkpoint, target)
+
+
+def inpainting_checkpoint(checkpoint: Path, target: Path) -> Path:
+    """Nine input channels, and a `.yaml` that says so."""
+    inpainting_weights(checkpoint, target)
     yaml = target.with_suffix(".yaml")
     text = yaml.read_text().replace("in_channels: 4, out_channels: 4, model", "in_channels: 9, out_channels: 4, model")
     text = text.replace("ddpm.LatentDiffusion", "ddpm.LatentInpaintDiffusion")
     yaml.write_text(text.replace("conditioning_key: crossattn", "conditioning_key: hybrid\n    finetune_keys: null"))
     return target
+
+
+def with_mark(checkpoint: Path, target: Path, key: str) -> Path:
+    """The same weights and an empty tensor, by which checkpoints tell what they are."""
+    return write_checkpoint({**load_file(checkpoint), key: torch.zeros(0)}, checkpoint, target)
 
 
 def with_yaml(checkpoint: Path, target: Path, old: str, new: str) -> Path:

@@ -13,6 +13,7 @@ from lib_lora_train.hosts import detect
 
 def weights() -> dict:
     """sha256 over every tensor of the loaded checkpoint, and of each of its three parts."""
+    _model.settle()
     sums = {name: hashlib.sha256() for name in ("all", *_model.parts())}
     for name, part in _model.parts().items():
         for key, tensor in part.state_dict().items():

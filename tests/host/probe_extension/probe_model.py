@@ -39,6 +39,16 @@ def parts() -> dict[str, nn.Module]:
     return {**names, "vae": objects.vae.first_stage_model}
 
 
+def settle() -> None:
+    """Forge's first prompt after a load turns CLIP's embeddings to fp32, for good; weights are comparable then."""
+    from modules import call_queue
+
+    if is_forge():
+        loaded = model()
+        with call_queue.queue_lock:
+            loaded.get_learned_conditioning(["anything"])
+
+
 def addresses() -> list[int]:
     """Where the parameters lie."""
     return [parameter.data_ptr() for part in parts().values() for parameter in part.parameters()]
@@ -62,7 +72,9 @@ def encoded(text: str) -> Tensor:
 
     embedder = model().text_processing_engine if is_forge() else model().cond_stage_model
     chunks, _ = embedder.tokenize_line(text)
-    return embedder.encode_with_transformers(torch.tensor([chunks[0].tokens]).to(devices.device))
+    tokens = torch.tensor([chunks[0].tokens]).to(devices.device)
+    with torch.inference_mode(is_forge()):
+        return embedder.encode_with_transformers(tokens).clone()
 
 
 @contextmanager
