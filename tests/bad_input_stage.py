@@ -99,10 +99,11 @@ class Program:
         return self.failure(self.end(self.start(**changes)))
 
     def failure(self, told: list[dict[str, Any]]) -> dict[str, Any]:
-        assert told[-1]["event"] == "Failed", told[-1]
-        assert told[-1]["text"] and told[-1]["remedy"] and told[-1]["text"] in self.said.text
-        assert "fault of the program" not in told[-1]["remedy"], told[-1]
-        return told[-1]
+        last = next(event for event in reversed(told) if event["event"] != "Warned")
+        assert last["event"] == "Failed", last
+        assert last["text"] and last["remedy"] and last["text"] in self.said.text
+        assert "fault of the program" not in last["remedy"], last
+        return last
 
     def runs(self) -> list[str]:
         folder = self.host.data_dir() / "runs"
@@ -125,7 +126,7 @@ class Program:
         if self.runner.status():
             self.runner.tell("stop")
         assert self.runner.wait(60)
-        told = self.trained(output_name="afterwards", output_folder="afterwards")
+        told = self.trained(confirm=True, output_name="afterwards", output_folder="afterwards")
         assert [e["path"] for e in told if e["event"] == "Published"] == ["afterwards/afterwards.safetensors"]
         self.is_whole()
 

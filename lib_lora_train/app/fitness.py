@@ -75,7 +75,7 @@ def _check_place(settings: Settings, host: Host) -> None:
             free = shutil.disk_usage(there).free
         if free < needed:
             raise ExportError(
-                f"{there} has {free / 1e6:.0f} MB free; saving this LoRA needs {needed / 1e6:.0f} MB.",
+                f"{there} has {free / 1e6:.1f} MB free; saving this LoRA needs {needed / 1e6:.1f} MB.",
                 "Free some space on that disk, or lower the rank.",
             )
 
