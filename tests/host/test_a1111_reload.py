@@ -17,7 +17,7 @@ def test_a_loan_outlives_reload_ui(webui: WebUI):
         webui.wait_for_log("Startup time:", begin=log)
         assert webui.txt2img("red circle") == expected
         report = webui.post("/probe/worker_report")
-        assert report["alive"] and report["steps"] > begun and report["breaths"] >= 1
+        assert report["alive"] and report["steps"] > begun
     finally:
         report = webui.post("/probe/worker_stop")
     assert report["error"] == "" and len(report["outputs"]) == 1 and report["foreign_storages"] == 0

@@ -64,7 +64,8 @@ class _Worker:
 
     def _wait_until_back(self, loan) -> None:
         while not self.over.is_set():
-            if self.host.identity().key == loan.identity.key:
+            now = self.host.identity()
+            if now is not None and now.key == loan.identity.key:  # None: one is being loaded
                 try:
                     with self.host.away(loan):
                         pass
