@@ -83,7 +83,7 @@ def drawn(model: Model, prompts: list[str], seed: int, steps: int = 15, cfg: flo
         without, with_text = model.unet(torch.cat([x, x]), times, encoder_hidden_states=context).sample.chunk(2)
         return without + cfg * (with_text - without)
 
-    return [picture(each) for each in model.pixels(ddim(guided, noise, scaled_linear(), "epsilon", steps))]
+    return [picture(each) for each in model.pixels(ddim(guided, noise, scaled_linear(), "v_prediction", steps))]
 
 
 def measure(model: Model, grid: Path | None = None, count: int = 32, seed: int = 11) -> dict[str, float]:

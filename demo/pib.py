@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-_SIDE = 128  # pixels that pictures are judged at
+_SIDE = 64  # pixels that pictures are judged at
 _BODY, _EAR, _MUZZLE = (122, 62, 150), (243, 128, 25), (214, 170, 228)
 _NEAR = 60.0  # distance in RGB that still counts as a colour
 _SAME = 30.0  # as the same colour
@@ -45,6 +45,6 @@ def _like(values: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
 
 def _ground(values: np.ndarray) -> np.ndarray:
     """Where a picture has one of the colours along its left and right edges, row by row."""
-    edges = np.concatenate([values[:, :2], values[:, -2:]], axis=1)
-    nearby = np.concatenate([np.roll(edges, shift, axis=0) for shift in range(-16, 17, 4)], axis=1)
+    edges = values[:, [0, -1]]
+    nearby = np.concatenate([np.roll(edges, shift, axis=0) for shift in range(-8, 9, 2)], axis=1)
     return np.linalg.norm(values[:, :, None] - nearby[:, None], axis=-1).min(-1) < _SAME
