@@ -45,8 +45,13 @@ var gradioApp = () => document;
     const { el, button } = trainLora.dom;
     const place = document.querySelector('#train-lora-cards');
     if (!place) return;
-    const answer = await fetch('train-lora/page/cards', { cache: 'no-store' });
-    const list = await answer.json();
+    let list;
+    try {
+      list = await (await fetch('train-lora/page/cards', { cache: 'no-store' })).json();
+    } catch (error) {
+      place.replaceChildren(el('b', {}, 'The LoRA cards cannot be read: the page’s program does not answer.'));
+      return;
+    }
     place.replaceChildren(
       el('div', { class: 'cards-head' }, el('b', {}, 'LoRA'), button('Refresh', drawCards, { id: 'txt2img_lora_extra_refresh' })),
       el('div', { id: 'txt2img_lora_cards' }, list.length ? list.map(card) : 'No LoRA yet: train one.'));

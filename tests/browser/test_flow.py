@@ -76,7 +76,7 @@ def test_from_a_folder_to_a_picture_and_again(page, address, tmp_path):
 
     page.click("#train_lora_outcome .tl-try")
     prompt = page.wait_for_selector("#txt2img_prompt textarea")
-    assert prompt.input_value() == "<lora:blob:1> blob"
+    page.wait_for_function("document.querySelector('#txt2img_prompt textarea').value === '<lora:blob:1> blob'")
     page.fill("#txt2img_seed input", "5")
     page.fill("#txt2img_steps input", "2")
     with_lora = picture(page)

@@ -315,8 +315,8 @@ def test_train_again_from_a_card(ready, stage):
     start(page)
     finished(page)
     page.click(".tl-try")
-    page.wait_for_selector("#txt2img_prompt textarea")
-    assert page.input_value("#txt2img_prompt textarea") == "<lora:cat:1> cat"
+    prompt = "(document.querySelector('#txt2img_prompt textarea') || {}).value"
+    page.wait_for_function(f"{prompt} === '<lora:cat:1> cat'")
     page.click("#txt2img_lora_extra_refresh")
     page.evaluate("trainLora.recipe.replace({})")
     page.click(".card[data-name=cat] .train-lora-again")
