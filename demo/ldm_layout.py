@@ -52,8 +52,12 @@ SDXL10 = replace(
     SD15, family="SDXL", multipliers=(1, 2, 4), head_width=64, depths=(0, 2, 10),
     openclip=OpenClip(1280, 32, 1280, "ViT-bigG-14"),
 )  # fmt: skip
-TINY_SD2 = Sizes(family="SD2", head_width=8, openclip=OpenClip())
-TINY_SDXL = Sizes(family="SDXL", multipliers=(1, 2, 2), head_width=8, depths=(0, 1, 2), openclip=OpenClip(pooled=48))
+# As many levels and blocks as the full models have: hosts find a LoRA's layers by counting them.
+TINY_SD1 = Sizes(multipliers=(1, 1, 2, 2), attended=3, blocks=2)
+TINY_SD2 = replace(TINY_SD1, family="SD2", head_width=8, openclip=OpenClip())
+TINY_SDXL = replace(
+    TINY_SD1, family="SDXL", multipliers=(1, 1, 2), head_width=8, depths=(0, 2, 3), openclip=OpenClip(pooled=48)
+)
 _TEXTS = {
     "SD1": {"cond_stage_model.transformer.text_model": "clip"},
     "SD2": {"cond_stage_model.model": "openclip"},

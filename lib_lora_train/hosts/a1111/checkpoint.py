@@ -8,9 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import HostError
-from ...families.loan import Identity
+from ...families.loan import Family, Identity, Tokenizer
+from ...families.tokenizer import ClipTokenizer, HostTokenizer
 from ...objectives.schedule import is_zero_terminal, zero_terminal
-from ..webui.state import wants_zero_snr
+from ..webui import state
+from .tensors import embedders
 
 _PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}
 
@@ -70,12 +72,22 @@ def _identity(info: Any, vae: str) -> Identity:
     return Identity(info.title, str(info.filename), info.sha256 or "", info.hash or "", vae)
 
 
-def tokenizer(model: Any) -> Any:
-    """The Hugging Face tokenizer of the text encoder. Raises HostError when the text encoder is not CLIP."""
-    embedder = getattr(getattr(model, "cond_stage_model", None), "wrapped", None)
-    if not (hasattr(embedder, "tokenizer") and hasattr(embedder, "transformer")):
+def tokenizers(model: Any, family: Family) -> list[Tokenizer]:
+    """Those of the text encoders. Raises HostError when they are not the family's."""
+    found = embedders(model)
+    if len(found) != len(family.texts):
         raise HostError("The checkpoint's text encoder is not CLIP.", "Load an ordinary Stable Diffusion checkpoint.")
-    return embedder.tokenizer
+    return [
+        HostTokenizer(embedder.tokenizer, kind.pad) if hasattr(embedder, "tokenizer") else ClipTokenizer(kind.pad)
+        for embedder, kind in zip(found, family.texts, strict=True)
+    ]
+
+
+def clip_skip(model: Any) -> int:
+    """As the host draws with; its setting is for text encoders of Stable Diffusion 1 (it can skip in one of SDXL's
+    two, which no family does)."""
+    heeded = not hasattr(model, "conditioner") and all(hasattr(e, "tokenizer") for e in embedders(model))
+    return state.clip_skip() if heeded else 1
 
 
 def prediction(model: Any) -> str:
@@ -92,6 +104,6 @@ def schedule(model: Any) -> tuple[Tensor, bool]:
     From the host's untouched copy: the current one may be rounded to fp16 by a compatibility option.
     """
     alphas = getattr(model, "alphas_cumprod_original", model.alphas_cumprod).detach().float().cpu()
-    if wants_zero_snr():
+    if state.wants_zero_snr():
         alphas = zero_terminal(alphas)
     return alphas, is_zero_terminal(alphas)

@@ -10,7 +10,6 @@ from PIL.Image import Image
 
 from ...families.borrow import Borrowed, Source
 from ...families.loan import Identity, Loan
-from ...families.tokenizer import HostTokenizer
 from ..base import HostStatus, PictureRequest
 from ..webui import WebUIHost
 from ..webui import loras as lora_files
@@ -58,13 +57,13 @@ class A1111:
             family=borrowed.family,
             unet=borrowed.unet,
             text_encoders=borrowed.text_encoders,
-            tokenizers=[HostTokenizer(checkpoint.tokenizer(model))],
+            tokenizers=checkpoint.tokenizers(model, borrowed.family),
             vae=borrowed.vae,
             alphas_cumprod=alphas,
             prediction=checkpoint.prediction(model),
             zero_terminal_snr=zero_snr,
             vae_scale=float(model.scale_factor),
-            clip_skip=common.clip_skip(),
+            clip_skip=checkpoint.clip_skip(model),
             identity=identity,
             device=device(),
             notes=[f"Pictures are encoded with {identity.vae}, the VAE that the web UI has loaded."]

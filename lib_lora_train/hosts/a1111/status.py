@@ -7,6 +7,7 @@ from typing import Any
 
 from ...errors import HostError
 from ...families.borrow import check
+from ...families.known import FAMILIES
 from ..base import HostStatus
 from ..webui import state, tensors
 from . import checkpoint
@@ -29,7 +30,7 @@ def _with_model(status: HostStatus, model: Any) -> HostStatus:
     status = replace(status, checkpoint=identity.title, vae=identity.vae, precision=precision)
     try:
         family, prediction = check(tensors.shapes(unet)), checkpoint.prediction(model)
-        checkpoint.tokenizer(model)
+        checkpoint.tokenizers(model, FAMILIES[family])
     except HostError as error:
         return replace(status, problem=error.message, remedy=error.remedy)
     return replace(status, family=family, prediction=prediction)

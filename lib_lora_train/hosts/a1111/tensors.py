@@ -15,15 +15,14 @@ from ..webui import tensors
 def source(model: Any) -> Source:
     """The model's own tensors; copies of those that lie on another device than the host computes on."""
     unet = model.model.diffusion_model
-    transformer = _text_transformer(model)
-    texts = [transformer] if transformer is not None else []
+    texts = [text_model(embedder) for embedder in embedders(model)]
     return Source(
         unet=tensors.of(unet),
         text_encoders=[tensors.of(text) for text in texts],
         vae=tensors.of(model.first_stage_model),
         heads=tensors.heads(unet),
-        text_heads=[text.config.num_attention_heads for text in texts],
-        text_activations=[text.config.hidden_act for text in texts],
+        text_heads=[_heads(text) for text in texts],
+        text_activations=[_activation(text) for text in texts],
     )
 
 
@@ -55,6 +54,27 @@ def on_device(model: Any) -> Iterator[None]:
             sd_models.send_model_to_cpu(model)
 
 
-def _text_transformer(model: Any) -> nn.Module | None:
-    """CLIP's text model, of the models that have just one."""
-    return getattr(getattr(getattr(model, "cond_stage_model", None), "wrapped", None), "transformer", None)
+def embedders(model: Any) -> list[Any]:
+    """LDM's or sgm's wrappers of CLIP, in the order of the conditioning."""
+    conditioner = getattr(model, "conditioner", None)
+    parts = [getattr(model, "cond_stage_model", None)] if conditioner is None else conditioner.embedders
+    wrapped = [part.wrapped for part in parts if hasattr(part, "wrapped")]
+    return [embedder for embedder in wrapped if text_model(embedder) is not None]
+
+
+def text_model(embedder: Any) -> nn.Module | None:
+    """CLIP's text model of Hugging Face, or OpenCLIP's; None for other kinds."""
+    if hasattr(embedder, "tokenizer"):
+        return getattr(embedder, "transformer", None)
+    model = getattr(embedder, "model", None)
+    return model if hasattr(getattr(model, "transformer", None), "resblocks") else None
+
+
+def _heads(text: nn.Module) -> int:
+    return text.config.num_attention_heads if hasattr(text, "config") else text.transformer.resblocks[0].attn.num_heads
+
+
+def _activation(text: nn.Module) -> str:
+    if hasattr(text, "config"):
+        return text.config.hidden_act
+    return "quick_gelu" if type(text.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU" else "gelu"
