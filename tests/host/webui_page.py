@@ -1,0 +1,158 @@
+"""A real web UI's page in a browser, worked as a user works it: the trainer's tab, txt2img, cards, reloading."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import WebUI
+from PIL import Image
+
+USUAL, LONG = 60_000, 300_000  # ms; web UIs without a graphics card on a busy machine, whole runs
+_NEW_PICTURE = """(old) => {
+  const image = document.querySelector('#txt2img_gallery img');
+  return image && image.complete && image.naturalWidth > 0 && image.src !== old;
+}"""
+
+
+@dataclass
+class WebPage:
+    """`page` is playwright's."""
+
+    page: Any
+    ui: WebUI
+
+    def open(self) -> WebPage:
+        """Load the page and show the trainer's tab with its form ready."""
+        self.page.set_default_timeout(USUAL)
+        self.page.goto(self.ui.base_url)
+        self.ready()
+        return self.tab("Train LoRA")
+
+    def ready(self) -> None:
+        self.page.wait_for_selector("#txt2img_prompt textarea")
+        self.page.wait_for_function(
+            "window.trainLora && trainLora.recipe && trainLora.recipe.ready && trainLora.status"
+        )
+
+    def tab(self, title: str) -> WebPage:
+        self.page.click(f"#tabs > .tab-nav > button:has-text('{title}')")
+        return self
+
+    def eval(self, code: str, arg: Any = None) -> Any:
+        return self.page.evaluate(code, arg)
+
+    # training
+
+    def fill(self, folder: Path, name: str, trigger: str, recipe: Path) -> None:
+        """A recipe file, the pictures, name and trigger word, as far as the prediction of what will happen."""
+        self.page.click("#train_lora_tab_tools")
+        self.page.set_input_files("#train_lora_panel_tools input[type=file]", str(recipe))
+        self.page.wait_for_selector("#train_lora_panel_tools .tl-ok")
+        self.page.click("#train_lora_tab_pictures")
+        self.page.fill("#train_lora_folder", str(folder))
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_selector("#train_lora_counts b")
+        self.page.click("button:has-text('Next: choose a recipe')")
+        self.page.fill("#train_lora_output_name", name)
+        self.page.fill("#train_lora_trigger_word", trigger)
+        self.page.wait_for_function(
+            "trainLora.recipe.check && !trainLora.recipe.checking && trainLora.recipe.check.estimate.steps"
+        )
+
+    def train(self, overwrite: bool = False) -> str:
+        """Click Train; the run's id, once it is on. `overwrite` answers the question that is then asked."""
+        self.page.click("#train_lora_tab_recipe")
+        before = self.eval("(trainLora.current || {}).id || ''")
+        self.page.click("#train_lora_train")
+        if overwrite:
+            self.page.click("dialog button:has-text('Overwrite')")
+        self.page.wait_for_function("(old) => trainLora.current && trainLora.current.id !== old", arg=before)
+        return self.eval("trainLora.current.id")
+
+    def step(self) -> int:
+        """The last step that the page knows of."""
+        return self.eval("(((trainLora.status || {}).job || {}).progress || {}).step || 0")
+
+    def steps_more(self, count: int = 2) -> int:
+        """Until the page shows `count` more steps; the last one."""
+        begun = self.step()
+        self.page.wait_for_function(
+            "([begun, count]) => { const job = trainLora.status.job;"
+            " return job && job.state === 'running' && job.progress && job.progress.step >= begun + count }",
+            arg=[begun, count],
+        )
+        return self.step()
+
+    def finished(self) -> str:
+        """What the page says when the run is over and all of it is published."""
+        return self.page.wait_for_selector("#train_lora_outcome .tl-note", timeout=LONG).inner_text()
+
+    # txt2img
+
+    def look(self, prompt: str, seed: int = 1, size: int = 64) -> Image.Image:
+        """Generate by the page; the pixels. Stays on txt2img."""
+        self.inner_tab("Generation")
+        for name, value in {"steps": 4, "width": size, "height": size, "cfg_scale": 5}.items():
+            self.page.fill(f"#txt2img_{name} input[type=number]", str(value))
+        self.page.fill("#txt2img_seed input", str(seed))
+        self.page.fill("#txt2img_prompt textarea", prompt)
+        return self.generate()
+
+    def generate(self) -> Image.Image:
+        """Click Generate with the form as it stands; the pixels of the new picture."""
+        seen = self.eval("(document.querySelector('#txt2img_gallery img') || {}).src || ''")
+        self.page.click("#txt2img_generate")
+        self.page.wait_for_function(_NEW_PICTURE, arg=seen)
+        body = self.page.request.get(self.eval("document.querySelector('#txt2img_gallery img').src")).body()
+        image = Image.open(io.BytesIO(body))
+        return Image.frombytes("RGB", image.size, image.convert("RGB").tobytes())
+
+    def prompt(self) -> str:
+        return self.page.input_value("#txt2img_prompt textarea")
+
+    def cards(self) -> WebPage:
+        """txt2img's Lora panel."""
+        return self.inner_tab("Lora")
+
+    def inner_tab(self, title: str) -> WebPage:
+        """One of those below txt2img's prompt."""
+        self.tab("txt2img").page.click(f"#txt2img_extra_tabs > .tab-nav > button:has-text('{title}')")
+        return self
+
+    def card(self, name: str) -> Any:
+        """The card of that name, which must be there without anybody's asking for it."""
+        return self.page.wait_for_selector(f"#txt2img_lora_cards .card[data-name={name}]")
+
+    def card_picture(self, name: str) -> str:
+        """Address of the thumbnail, once it is drawn."""
+        selector = f"#txt2img_lora_cards .card[data-name={name}] img.preview"
+        self.page.wait_for_function("(s) => (document.querySelector(s) || {}).naturalWidth > 0", arg=selector)
+        return self.eval("(s) => document.querySelector(s).src", selector)
+
+    # the web UI itself
+
+    def reload_ui(self) -> None:
+        """Settings > Reload UI, until the page is back."""
+        self.tab("Settings")
+        self.eval("window.oldPage = true")
+        self.page.click("#settings_restart_gradio")
+        self.page.wait_for_function("!window.oldPage")
+        self.ready()
+
+    def choose_checkpoint(self, name: str) -> None:
+        """In the list at the top of the page."""
+        self.page.click("#setting_sd_model_checkpoint input")
+        self.page.click(f"#setting_sd_model_checkpoint ul.options li:has-text('{name}')")
+
+
+def until(what: Any, seconds: float = 120) -> Any:
+    """The first true value of `what()`."""
+    deadline = time.monotonic() + seconds
+    while not (value := what()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert value
+    return value
