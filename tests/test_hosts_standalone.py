@@ -140,9 +140,11 @@ def test_a_broken_yaml_is_named(tmp_path, text):
 
 
 def test_other_families_are_told_before_anything_starts(tiny_checkpoint, tmp_path):
-    key = "model.diffusion_model.label_emb.0.0.weight"
-    save_file({**load_file(tiny_checkpoint), key: torch.ones(2, 2)}, tmp_path / "xl.safetensors")
-    assert "SDXL" in StandaloneHost(tmp_path / "xl.safetensors", tmp_path, tmp_path).status().problem
+    tensors = load_file(tiny_checkpoint)
+    wide = {key: torch.zeros(len(t), 1280) for key, t in tensors.items() if key.endswith("attn2.to_k.weight")}
+    label = {"model.diffusion_model.label_emb.0.0.weight": torch.ones(2, 2)}
+    save_file({**tensors, **wide, **label}, tmp_path / "refiner.safetensors")
+    assert "SDXL refiner" in StandaloneHost(tmp_path / "refiner.safetensors", tmp_path, tmp_path).status().problem
 
 
 def save_lora(host, folder, name, size=0.5):

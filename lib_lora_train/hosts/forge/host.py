@@ -56,7 +56,10 @@ class Forge:
             family=borrowed.family,
             unet=borrowed.unet,
             text_encoders=borrowed.text_encoders,
-            tokenizers=[HostTokenizer(each) for each in tensors.tokenizers(engine)],
+            tokenizers=[
+                HostTokenizer(each, kind.pad)
+                for each, kind in zip(tensors.tokenizers(engine), borrowed.family.texts, strict=True)
+            ],
             vae=borrowed.vae,
             alphas_cumprod=alphas,
             prediction=checkpoint.prediction(engine),

@@ -13,7 +13,6 @@ from ...families.borrow import Source, check
 from ..webui import tensors
 
 _TEXTS = ("clip_l", "clip_g", "clip_h")  # in the order of the conditioning
-_UNUSED = "text_projection."  # of clip_l: loaded with some checkpoints, used by none
 
 
 def source(model: Any) -> tuple[Source, bool]:
@@ -22,7 +21,7 @@ def source(model: Any) -> tuple[Source, bool]:
     unet, vae, texts = objects.unet.model.diffusion_model, objects.vae.first_stage_model, _texts(objects)
     found = Source(
         unet=tensors.of(unet),
-        text_encoders=[_named(text) for text in texts],
+        text_encoders=[tensors.of(text) for text in texts],
         vae=tensors.of(vae),
         heads=tensors.heads(unet),
         text_heads=[text.config.num_attention_heads for text in texts],
@@ -69,10 +68,6 @@ def precision(model: Any) -> str:
 def _texts(objects: Any) -> list[nn.Module]:
     found = objects.clip.cond_stage_model
     return [getattr(found, name).transformer for name in _TEXTS if hasattr(found, name)]
-
-
-def _named(text: nn.Module) -> dict[str, torch.Tensor]:
-    return {key: tensor for key, tensor in tensors.of(text).items() if not key.startswith(_UNUSED)}
 
 
 def _quantised(part: nn.Module) -> str:
