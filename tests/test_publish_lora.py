@@ -223,7 +223,9 @@ def test_killed_while_saving_leaves_the_old_file_and_is_swept_later(host):
     assert subprocess.run([sys.executable, "-c", code, str(path)], cwd=root, check=False).returncode == 9
     left = [name for name in _files(host) if name.endswith(".tmp")]
     assert path.read_bytes() == before and len(left) == 1
-    os.utime(host.lora_dir() / left[0], (0, 0))
+    for name in (left[0], ".cat.json.123.tmp", ".cat.png.123.tmp"):
+        (host.lora_dir() / name).touch()
+        os.utime(host.lora_dir() / name, (0, 0))
     publish(host, _item(host, session=1, step=30), print)
     assert not [name for name in _files(host) if name.endswith(".tmp")]
 

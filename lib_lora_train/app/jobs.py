@@ -72,6 +72,7 @@ class JobRunner:
                     + ("it is finished." if state == "done" else "nothing of it had been saved yet."),
                     "Train again with its recipe.",
                 )
+            folder.make().tidy()
             return self._begin(folder, settings, resume=True)
 
     @property

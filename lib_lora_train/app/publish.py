@@ -55,8 +55,9 @@ def publish(host: Host, item: Publication, tell: Tell) -> Published:
     """
     naming = item.settings.naming
     wanted = names.lora_path(host.lora_dir(), naming.output_name, naming.output_folder)
-    with explained(wanted):
-        sweep(wanted)
+    for ending in (names.SUFFIX, ".json", ".png"):
+        with explained(wanted.with_suffix(ending)):
+            sweep(wanted.with_suffix(ending))
     path = _put(host, item, wanted, tell)
     _careful(lambda: _card(path, item, tell), tell)
     _careful(lambda: host.publish(path), tell)

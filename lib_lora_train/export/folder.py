@@ -52,6 +52,12 @@ class RunFolder:
                 folder.mkdir(parents=True, exist_ok=True)
         return self
 
+    def tidy(self) -> None:
+        """Removes what a killed program left half-written. Only for a run that nobody is at. Raises ExportError."""
+        for left in self.root.rglob(".*.tmp"):
+            with explained(left, "removed"):
+                left.unlink(missing_ok=True)
+
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
