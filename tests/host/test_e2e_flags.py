@@ -1,0 +1,57 @@
+"""A whole run in web UIs started with little memory or half precision: it ends well and leaves no trace."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from harness import WebUI
+from webui_page import until
+
+from demo import pictures
+
+pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.timeout(900)]
+PLAIN, STYLED = "blob, red eyes", "<lora:blob:1> blob, red eyes"
+SETTINGS = {
+    "output_name": "blob",
+    "trigger_word": "blob",
+    "resolution": "64",
+    "min_bucket_reso": 64,
+    "max_bucket_reso": 128,
+    "max_token_length": 75,
+    "network_dim": 4,
+    "network_alpha": 4,
+    "optimizer_type": "AdamW",
+    "lr_scheduler": "constant",
+    "learning_rate": 5e-3,
+    "max_train_steps": 12,
+    "sample_every_n_steps": 6,
+    "sample_steps": 2,
+}
+
+
+@pytest.mark.parametrize("flags", [["--medvram"], ["--lowvram"], ["--precision", "half"]], ids=" ".join)
+def test_a_whole_run(new_webui, flags: list[str], tmp_path: Path):
+    half = "half" in flags
+    with new_webui(args=flags, without=["--no-half", "--no-half-vae"] if half else []) as ui:
+        if half and ui.post("/probe/versions")["torch"].startswith("2.1."):
+            pytest.skip("torch 2.1 has no half precision convolutions on CPUs; the web UI cannot draw either")
+        weights, picture = ui.post("/probe/weights"), ui.txt2img(PLAIN)
+        told = train(ui, pictures.make(tmp_path / "pictures"), picture)
+        assert [event["event"] for event in told if event["event"] in ("Finished", "Failed")] == ["Finished"], told[-1]
+        losses = [event["loss"] for event in told if event["event"] == "Progress"]
+        assert len(losses) == 12 and all(math.isfinite(loss) for loss in losses)
+        assert sum(event["event"] == "Sampled" for event in told) == 2
+        assert (ui.lora_dir / "blob.png").exists()
+        assert ui.txt2img(STYLED) != picture
+        assert ui.txt2img(PLAIN) == picture
+        assert ui.post("/probe/weights") == weights
+
+
+def train(ui: WebUI, folder: Path, picture) -> list[dict]:
+    """The events of a run during which a user draws pictures."""
+    run = ui.post("/train-lora/v1/start", {"settings": {**SETTINGS, "train_data_dir": str(folder)}})["run"]
+    while ui.get("/train-lora/v1/status")["job"]:
+        assert ui.txt2img(PLAIN) == picture
+    return until(lambda: ui.get(f"/train-lora/v1/events?run={run}&after=0")["events"])
