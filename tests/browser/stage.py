@@ -22,7 +22,7 @@ from lib_lora_train.ui.standalone import application
 class SlowEngine:
     """`steps` steps of `pause_s` seconds; samples and a snapshot every ten. `fail(settings)` may raise in step 5."""
 
-    def __init__(self, steps: int = 40, pause_s: float = 0.03):
+    def __init__(self, steps: int = 40, pause_s: float = 0.08):
         self.steps, self.pause_s = steps, pause_s
         self.fail = lambda settings: None
         self.runs: list = []  # settings of each run

@@ -240,7 +240,7 @@ def test_out_of_memory_offers_what_to_lower_and_retries_with_it(ready, stage):
 
     stage.engine.fail = fail
     page.evaluate("trainLora.recipe.set('train_batch_size', 4)")
-    start(page)
+    page.click("#train_lora_train")
     said = finished(page)
     assert "ran out of memory" in said and "Lower the batch size." in said and "Batch size: 1" in said
     page.evaluate("trainLora.recipe.set('network_dim', 77)")  # the form has moved on; the run's own recipe counts
