@@ -35,6 +35,9 @@ class Origin(msgspec.Struct, frozen=True):
     overwrite: bool = False  # the user agreed that a LoRA of this name is replaced
 
 
+_origins = msgspec.json.Decoder(Origin)  # made here: see settings.load
+
+
 def create(data_dir: Path, settings: Settings, overwrite: bool = False) -> RunFolder:
     """A new folder `<date>-<name>` with the recipe in it. Raises ExportError as the file system refuses."""
     root = data_dir / "runs"
@@ -86,7 +89,7 @@ def write_origin(folder: RunFolder, origin: Origin) -> None:
 def read_origin(folder: RunFolder) -> Origin:
     """Empty when the run never got as far as a checkpoint, or the file is damaged."""
     try:
-        return msgspec.json.decode((folder.root / "origin.json").read_bytes(), type=Origin)
+        return _origins.decode((folder.root / "origin.json").read_bytes())
     except (OSError, ValueError):
         return Origin()
 

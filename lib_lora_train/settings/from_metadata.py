@@ -45,7 +45,8 @@ def _ours(recipe: dict[str, Any], folders: dict[str, Any]) -> Found:
     settings, refused = _valid({name: value for name, value in recipe.items() if name not in PATH_FIELDS})
     paths = [shown(name, folders[name]) for name in PATH_FIELDS if folders.get(name)]
     if version != RECIPE_VERSION:
-        refused.insert(0, shown("recipe_version", version))
+        newer = ": made by a newer version, update the extension for all of it"
+        refused.insert(0, shown("recipe_version", version) + newer)
     return Found(settings, "ours", refused + paths)
 
 

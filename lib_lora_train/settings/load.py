@@ -13,7 +13,10 @@ from .describe import hint
 from .schema import Settings, group_of, groups
 
 RECIPE_VERSION = 1
+_SHARES = {"lr_warmup_steps"}  # steps, or a share of the run
 _LARGEST = 2**63 - 1  # what every file format and library in the chain can hold
+# msgspec looks at a type when it is first converted to; threads that do so at the same time crash the process
+msgspec.convert({}, Settings)
 
 
 def from_mapping(mapping: Mapping[str, Any], base: Settings | None = None) -> Settings:
@@ -88,7 +91,9 @@ def _known(name: str) -> str:
 
 
 def _spelled(name: str, value: Any) -> Any:
-    """What people write for a text field: 512 for "512", [512, 768] for "512x768"."""
+    """What people write for a text field: 512 for "512", [512, 768] for "512x768", "10%" for 0.1."""
+    if name in _SHARES and isinstance(value, str) and value.strip().endswith("%"):
+        return _share(name, value)
     default = getattr(getattr(Settings(), group_of()[name]), name)
     if isinstance(default, str) and not isinstance(value, str):
         if isinstance(value, (list, tuple)):
@@ -96,6 +101,16 @@ def _spelled(name: str, value: Any) -> Any:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return str(value)
     return value
+
+
+def _share(name: str, text: str) -> float:
+    try:
+        share = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        raise _impossible(name, text) from None
+    if not 0 <= share < 1:  # from 1 on it would be steps
+        raise _impossible(name, text)
+    return share
 
 
 def _explained(error: msgspec.ValidationError, given: Mapping[str, Any]) -> SettingsError:
