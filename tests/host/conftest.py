@@ -9,7 +9,7 @@ from typing import Any
 
 import materials
 import pytest
-from harness import Spec, WebUI
+from harness import STEP_S, Spec, WebUI
 
 HERE = Path(__file__).parent
 KINDS = ("a1111", "forge")
@@ -55,3 +55,18 @@ def prepared(spec: Spec, folder: Any, **how: Any) -> Iterator[WebUI]:
         make(spec.checkpoint, ui.models_dir / name)
     with ui:
         yield ui
+
+
+@pytest.fixture
+def worker(webui: WebUI) -> Iterator[WebUI]:
+    """The web UI with a run-like thread in it; every one of its steps must compute the same, on the host's storages."""
+    before = webui.post("/probe/weights")
+    webui.post("/probe/worker_start", {"step_s": STEP_S})
+    try:
+        yield webui
+    finally:
+        webui.choose(webui.spec.checkpoint.name)
+        report = webui.post("/probe/worker_stop")
+    assert report["error"] == "" and not report["alive"]
+    assert len(report["outputs"]) == 1 and report["foreign_storages"] == 0, report
+    assert webui.post("/probe/weights") == before

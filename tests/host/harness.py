@@ -34,6 +34,7 @@ from PIL import Image
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROBE = Path(__file__).resolve().parent / "probe_extension"
+STEP_S = 0.3  # of the probe's worker, at least
 _READY = "Startup time:"
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",

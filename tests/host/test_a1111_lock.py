@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import materials
 import pytest
-from harness import Spec, WebUI
+from harness import STEP_S, Spec, WebUI
 from PIL import Image
 
 pytestmark = pytest.mark.host
-STEP_S = 0.3
 PLAIN, STYLED = "red circle", "red circle <lora:foreign:1>"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _lora(webui: WebUI, spec: Spec) -> None:
     materials.lora(spec.checkpoint, webui.lora_dir / "foreign.safetensors")
-
-
-@pytest.fixture
-def worker(webui: WebUI) -> Iterator[WebUI]:
-    """The web UI with a run-like thread in it; every one of its steps must compute the same, on the host's storages."""
-    before = webui.post("/probe/weights")
-    webui.post("/probe/worker_start", {"step_s": STEP_S})
-    try:
-        yield webui
-    finally:
-        webui.choose(webui.spec.checkpoint.name)
-        report = webui.post("/probe/worker_stop")
-    assert report["error"] == "" and not report["alive"]
-    assert len(report["outputs"]) == 1 and report["foreign_storages"] == 0, report
-    assert webui.post("/probe/weights") == before
 
 
 def seen(ui: WebUI, what, seconds: float = 20) -> dict:

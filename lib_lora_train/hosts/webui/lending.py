@@ -74,8 +74,9 @@ class Lending:
     def _renew(self) -> None:
         """LoRAs out, and the loan's modules on the tensors as they are now."""
         try:
-            self.model = self._kind.again(self.model)
-            _same(self.loan.identity, self._kind.identity_of(self.model))
+            found = self._kind.again(self.model)
+            _same(self.loan.identity, self._kind.identity_of(found))
+            self.model = found
             source = self._source()
             if tensors.addresses(source) != self._addresses:
                 rebind(self.loan, source)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import probe_checks_worker as _worker
 import probe_model as _model
 import torch
+
+from lib_lora_train.hosts import detect
 
 
 def page_opened() -> dict:
@@ -13,6 +16,14 @@ def page_opened() -> dict:
 
     with call_queue.queue_lock, torch.inference_mode():
         memory_management.unload_all_models()
+    return {}
+
+
+def page_opened_next() -> dict:
+    """As `page_opened`, but the next picture does it."""
+    from modules import processing
+
+    processing.need_global_unload = True
     return {}
 
 
@@ -65,3 +76,26 @@ def load_again() -> dict:
     with call_queue.queue_lock:
         sd_models.forge_model_reload()
     return {}
+
+
+def mapped(path: str) -> dict:
+    """Is the file part of this process's memory? (Linux)"""
+    import gc
+
+    gc.collect()
+    with open("/proc/self/maps") as maps:
+        return {"mapped": path in maps.read()}
+
+
+def release(name: str) -> dict:
+    """The file `<LoRA folder>/<name>.safetensors` is about to be replaced."""
+    host = detect.host()
+    host.release(host.lora_dir() / f"{name}.safetensors")
+    return {}
+
+
+def worker_borrowed() -> dict:
+    """How many tensors with data the worker's loan has now."""
+    loan = _worker._workers[-1].loan
+    modules = (loan.unet, *loan.text_encoders, loan.vae)
+    return {"tensors": sum(not p.is_meta for module in modules for p in module.parameters())}
