@@ -45,7 +45,14 @@ var trainLora = window.trainLora || {};
     return root && root.dataset.settings ? JSON.parse(root.dataset.settings) : null;
   }
 
+  /** Where the API asks for a password but the page does not: shows the routes that we are this page. */
+  function identify() {
+    const root = tl.host.find('#train-lora-root');
+    if (root && root.dataset.token) document.cookie = `train-lora-page=${root.dataset.token}; path=/; SameSite=Strict`;
+  }
+
   async function start() {
+    identify();
     build();
     mount();
     await tl.live.start();

@@ -29,7 +29,7 @@ def _register() -> None:
     from lib_lora_train.app.routes import add_routes
     from lib_lora_train.hosts.detect import host
 
-    script_callbacks.on_ui_tabs(tab.on_ui_tabs)
+    script_callbacks.on_ui_tabs(lambda: tab.on_ui_tabs(host().guard().page_token))
     script_callbacks.on_app_started(lambda _page, app: add_routes(app, host()))
 
 

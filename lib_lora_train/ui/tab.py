@@ -15,25 +15,27 @@ TITLE, NAME = "Train LoRA", "train_lora"
 _WAITING = "Starting… If this stays, the page's scripts did not load: reload the page."
 
 
-def frame(settings: Mapping[str, Any] | None = None, key: str = "") -> gr.HTML:
+def frame(settings: Mapping[str, Any] | None = None, key: str = "", token: str = "") -> gr.HTML:
     """The element, for the current `gr.Blocks`.
 
     `settings`: a recipe by field name that a browser seeing this page for the first time begins with. `key` keeps
-    apart what the browser remembers of pages that share an address.
+    apart what the browser remembers of pages that share an address. `token`: `Guard.page_token`, by which the routes
+    know this page where the API asks for a password and the page does not.
     """
-    return gradio_compat.html(root(_WAITING, settings, key), f"{NAME}_frame")
+    return gradio_compat.html(root(_WAITING, settings, key, token), f"{NAME}_frame")
 
 
-def root(text: str, settings: Mapping[str, Any] | None = None, key: str = "") -> str:
+def root(text: str, settings: Mapping[str, Any] | None = None, key: str = "", token: str = "") -> str:
     """Markup of the root element; everything given is escaped."""
     given = f' data-settings="{escape(json.dumps(dict(settings)), quote=True)}"' if settings else ""
-    return f'<div id="train-lora-root" data-key="{escape(key, quote=True)}"{given}>{escape(text)}</div>'
+    shown = f' data-token="{escape(token, quote=True)}"' if token else ""
+    return f'<div id="train-lora-root" data-key="{escape(key, quote=True)}"{given}{shown}>{escape(text)}</div>'
 
 
-def on_ui_tabs() -> list[tuple[gr.Blocks, str, str]]:
+def on_ui_tabs(token: str = "") -> list[tuple[gr.Blocks, str, str]]:
     """What the web UI asks for: the tab, its title, its element id."""
     with gradio_compat.blocks() as page:
-        frame()
+        frame(token=token)
     return [(page, TITLE, NAME)]
 
 
