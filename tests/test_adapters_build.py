@@ -5,40 +5,45 @@ from __future__ import annotations
 import json
 import math
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 import torch
 
-from demo.ldm_layout import SD15, checkpoint
+from demo.ldm_layout import SD15, SD21, SDXL10, checkpoint
 from lib_lora_train.adapters.build import build
 from lib_lora_train.errors import SettingsError
 from lib_lora_train.families.keys_clip import clip_layout
+from lib_lora_train.families.keys_openclip import respelt
 from lib_lora_train.families.keys_unet import unet_layout
+from lib_lora_train.families.known import FAMILIES
 from lib_lora_train.families.loan import Identity, Loan
-from lib_lora_train.families.sd1 import SD1
 from lib_lora_train.hosts.checkpoint_file import under
 from lib_lora_train.hosts.standalone import StandaloneHost
 from lib_lora_train.settings.schema import NetworkSettings
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
-NETWORKS = [n for n in json.loads((GOLDEN / "04_lora_modules.json").read_text())["networks"] if n["model"] == "sd15"]
+NETWORKS = json.loads((GOLDEN / "04_lora_modules.json").read_text())["networks"]
+FULL = {"sd15": SD15, "sd21": SD21, "sdxl": SDXL10}
 
 
-@pytest.fixture(scope="module")
-def full():
-    """SD1.5 at its true size, without memory."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+@lru_cache(maxsize=1)
+def full(model):
+    """SD1.5, SD2.1 or SDXL at its true size, without memory."""
+    from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    shapes = checkpoint(SD15)
-    unet = unet_layout(under(shapes, "model.diffusion_model."), SD15.heads)
-    text = clip_layout(under(shapes, "cond_stage_model.transformer."))
+    shapes, family = checkpoint(FULL[model]), FAMILIES[FULL[model].family]
     with torch.device("meta"):
-        modules = UNet2DConditionModel(**unet.config), CLIPTextModel(CLIPTextConfig(**text.config)), AutoencoderKL()
+        unet = UNet2DConditionModel(**unet_layout(under(shapes, "model.diffusion_model."), kind=family.unet).config)
+        held = [{k: torch.empty(shape) for k, shape in under(shapes, kind.prefix).items()} for kind in family.texts]
+        parts = [respelt(tensors, kind) for tensors, kind in zip(held, family.texts, strict=True)]
+        configs = [clip_layout({k: tuple(t.shape) for k, t in part.items()}).config for part in parts]
+        texts = [CLIPTextModel(CLIPTextConfig(**config)) for config in configs]
     return Loan(
-        SD1(), modules[0], [modules[1]], [], modules[2], torch.ones(1), "epsilon", False, 0.18215, 1, Identity("x"),
-        torch.device("cpu"),
+        family, unet, texts, [], torch.nn.Module(), torch.ones(1), "epsilon", False, family.vae_scale, 1,
+        Identity("x"), torch.device("cpu"),
     )  # fmt: skip
 
 
@@ -55,9 +60,11 @@ def settings_of(reference):
 
 # the plain network twice, so that nothing leaks from one with convolutions into the next
 @pytest.mark.golden
-@pytest.mark.parametrize("reference", [NETWORKS[0], NETWORKS[1], NETWORKS[0]], ids=["LoRA", "LoCon", "LoRA again"])
-def test_modules_shapes_alphas_and_order_are_the_references(full, reference):
-    adapters = build(full, settings_of(reference), seed=1)
+@pytest.mark.parametrize(
+    "reference", [*NETWORKS, NETWORKS[-2]], ids=lambda n: f"{n['model']} {'LoCon' if n['network_args'] else 'LoRA'}"
+)
+def test_modules_shapes_alphas_and_order_are_the_references(reference):
+    adapters = build(full(reference["model"]), settings_of(reference), seed=1)
     tensors = adapters.state_dict()
     first = reference["first_keys_in_file_order"]
     assert list(tensors)[: len(first)] == first
