@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
 import pytest
+from golden_data import facts
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_lora_train.engine import schedules
 from lib_lora_train.errors import SettingsError
+from lib_lora_train.settings import load
 from lib_lora_train.settings.schema import OptimizerSettings
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
-FACTS = json.loads((GOLDEN / "06_lr_schedulers.json").read_text())
+FACTS = facts("06_lr_schedulers")
 CASES = [c for c in FACTS["cases"] if c["lr_scheduler"] in schedules.SHAPES and "lr" in c]
 
 
 def _settings(case):
-    return OptimizerSettings(lr_scheduler=case["lr_scheduler"], **case["options"])
+    rate = case["learning_rate"]
+    return OptimizerSettings(lr_scheduler=case["lr_scheduler"], learning_rate=rate, **case["options"])
 
 
 @pytest.mark.golden
@@ -37,16 +35,38 @@ def test_rates_equal_the_reference_after_the_warm_up_and_lead_it_by_one_before(c
 
 
 @pytest.mark.golden
-def test_a_ratio_below_one_is_a_share_of_the_run():
+def test_a_share_of_the_run_is_below_one_or_in_percent():
     for row in FACTS["parsing_of_lr_warmup_steps"]:
-        if "value" in row and row["value"] <= 1 and "raises" not in row:
-            settings = OptimizerSettings(lr_warmup_steps=float(row["value"]))
+        if row["text"].endswith("%") and row["value"] >= 1:  # the reference warms up beyond the end
+            with pytest.raises(SettingsError, match="lr_warmup_steps"):
+                load.from_mapping({"lr_warmup_steps": row["text"]})
+        elif "raises" not in row:
+            settings = load.from_mapping({"lr_warmup_steps": row["text"]}).optimizer
             assert schedules.warmup_steps(settings, 200) == row["warmup_steps_when_max_train_steps_is_200"]
 
 
-@given(st.sampled_from(sorted(schedules.SHAPES)), st.integers(1, 60), st.floats(0, 80), st.integers(1, 5))
-def test_no_step_of_any_run_is_wasted_or_above_the_rate(kind, total, warmup, cycles):
-    settings = OptimizerSettings(lr_scheduler=kind, lr_warmup_steps=warmup, lr_scheduler_num_cycles=cycles)
+@pytest.mark.parametrize("text", ["abc", "x%", "100%", "-1%", "nan%"])
+def test_other_texts_are_refused_as_warm_up(text):
+    with pytest.raises(SettingsError):
+        load.from_mapping({"lr_warmup_steps": text})
+
+
+@given(
+    st.sampled_from(sorted(schedules.SHAPES)),
+    st.integers(1, 60),
+    st.floats(0, 80),
+    st.integers(1, 5),
+    st.floats(0, 5),
+    st.floats(1e-9, 2),
+)
+def test_no_step_of_any_run_is_wasted_or_above_the_rate(kind, total, warmup, cycles, power, rate):
+    settings = OptimizerSettings(
+        lr_scheduler=kind,
+        lr_warmup_steps=warmup,
+        lr_scheduler_num_cycles=cycles,
+        lr_scheduler_power=power,
+        learning_rate=rate,
+    )
     assert all(0 < schedules.factor(settings, step, total) <= 1 for step in range(total))
 
 

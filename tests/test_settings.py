@@ -96,6 +96,7 @@ def test_presets_apply_and_contradict_no_advice(name, family):
         ({"optimizer_type": "Prodigy", "learning_rate": 1, "text_encoder_lr": 0.5}, "text_encoder_lr"),
         ({"train_unet": False, "train_text_encoder": False}, "train_unet"),
         ({"lr_scheduler": "constant", "lr_warmup_steps": 10}, "lr_warmup_steps"),
+        ({"optimizer_type": "DAdaptAdam", "learning_rate": 1, "text_encoder_lr": 0.5}, "text_encoder_lr"),
         ({"min_bucket_reso": 512, "max_bucket_reso": 256}, "min_bucket_reso"),
         ({"caption_mode": "phrase"}, "caption_phrase"),
     ],
@@ -103,6 +104,9 @@ def test_presets_apply_and_contradict_no_advice(name, family):
 def test_what_cannot_work_is_an_error_at_its_field(values, field):
     errors = [a.field for a in advise(load.from_mapping(values)) if a.level == "error"]
     assert errors == [field]
+
+
+DADAPT = {"optimizer_type": "DAdaptAdam", "learning_rate": 1, "text_encoder_lr": 0, "min_snr_gamma": 0}
 
 
 @pytest.mark.parametrize(
@@ -113,12 +117,24 @@ def test_what_cannot_work_is_an_error_at_its_field(values, field):
         ({"v_parameterization": "yes"}, Facts(prediction="epsilon"), "v_parameterization"),
         ({}, Facts(memory_gb=9, memory_free_gb=6), "train_batch_size"),
         ({"learning_rate": 1.0}, Facts(), "learning_rate"),
+        ({**DADAPT, "lr_scheduler": "cosine"}, Facts(), "lr_scheduler"),
+        ({**DADAPT, "min_snr_gamma": 5}, Facts(), "min_snr_gamma"),
+        ({"optimizer_type": "AdaFactor", "lr_scheduler": "linear"}, Facts(), "lr_scheduler"),
+        ({"optimizer_type": "AdaFactor", "lr_scheduler": "constant"}, Facts(), "learning_rate"),
+        ({"optimizer_type": "AdamWScheduleFree", "lr_scheduler": "cosine"}, Facts(), "lr_scheduler"),
+        ({"optimizer_type": "Lion", "learning_rate": 1e-3}, Facts(), "learning_rate"),
+        ({"lr_scheduler": "polynomial", "lr_scheduler_power": 0}, Facts(), "lr_scheduler_power"),
     ],
 )
 def test_warnings_stand_at_their_field(values, facts, field):
     found = advise(load.from_mapping(values), facts)
     assert field in [a.field for a in found]
     assert all(a.level == "warning" for a in found)
+
+
+def test_adafactor_with_rates_of_the_users_takes_them():
+    mine = {"optimizer_type": "AdaFactor", "optimizer_args": "relative_step=False warmup_init=False"}
+    assert advise(load.from_mapping({**mine, "lr_scheduler": "linear"})) == []
 
 
 def test_every_field_is_described_for_people():

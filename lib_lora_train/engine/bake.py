@@ -148,6 +148,7 @@ def _keeper(loan: Loan, settings: Settings, folder: RunFolder, made: Tools, fact
         facts=facts,
         requests=made.requests,
         substitute=built.described if built.kind != settings.optimizer.optimizer_type else "",
+        averaged=built.averaged,
     )
 
 

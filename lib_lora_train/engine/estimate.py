@@ -14,6 +14,7 @@ from ..data.plan import Length, Plan, length
 from ..data.types import ImageRecord
 from ..families.outline import Outline
 from ..settings.schema import NetworkSettings, Settings, size_of
+from .optimizer_kinds import KINDS
 
 
 class Status(Protocol):
@@ -60,7 +61,6 @@ _FAMILIES = {
     "SDXL": _Family(2_659_840, 903_168, 355_840, 58_560, 1052, 1024, 12.0, 6.83),
 }
 _FILE_BYTES = {"fp16": 2, "bf16": 2, "float": 4}
-_OPTIMIZER_BYTES = {"AdamW": 8, "AdamW8bit": 2, "Prodigy": 16}  # of state per parameter
 _CHECKPOINTED_MEMORY, _CHECKPOINTED_WORK = 0.16, 1.37
 _CARD_TFLOPS, _CORE_TFLOPS = 20.0, 0.03  # unknown devices, per second
 _FIXED_GB, _VAE_GB = 0.3, 1.0  # work space; encoding one 512 px picture in half precision
@@ -133,7 +133,7 @@ def _memory_gb(settings: Settings, family: _Family, status: Status, trained: int
     training, wide = settings.training, 1 if _half(settings, status) else 2
     kept = family.kept_gb * _area(settings, family) * training.train_batch_size * wide
     kept *= _CHECKPOINTED_MEMORY if training.gradient_checkpointing else 1.0
-    adapters = trained * (8 + _OPTIMIZER_BYTES[settings.optimizer.optimizer_type]) / 2**30
+    adapters = trained * (8 + KINDS[settings.optimizer.optimizer_type].state_bytes) / 2**30
     width, height = size_of(settings.data.resolution)
     encoding = _VAE_GB * width * height / 512**2 * settings.data.vae_batch_size * wide
     return _FIXED_GB + max(kept + adapters, encoding)

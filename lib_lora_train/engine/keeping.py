@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,13 +41,15 @@ class Keeper:
     facts: metadata.RunFacts
     requests: list[SampleRequest]
     substitute: str = ""
+    averaged: Callable[[], AbstractContextManager[None]] = nullcontext  # in it the weights are those to keep
 
     def snapshot(self, at: Position, final: bool = False) -> Snapshot:
         """Writes a LoRA file. Raises ExportError as the file system refuses; nothing is half there then."""
         path = self.folder.snapshots / self._file_name(at, final)
         epoch = self.facts.num_epochs if final else at.epoch
         facts = replace(self.facts, steps=at.step, epoch=epoch, finished_at=time.time())
-        tensors = self.adapters.state_dict(DTYPES[self.settings.saving.save_precision])
+        with self.averaged():
+            tensors = self.adapters.state_dict(DTYPES[self.settings.saving.save_precision])
         written_as = {"ss_optimizer": self.substitute} if self.substitute else {}
         lora_file.save(path, tensors, metadata.build(self.settings, facts) | written_as)
         return Snapshot(step=at.step, epoch=at.epoch, path=self.folder.relative(path), final=final)
@@ -74,7 +77,7 @@ class Keeper:
                 return
 
     def _sample(self, at: Position, index: int, request: SampleRequest) -> Sampled:
-        with guarded(self.settings, "sample"):
+        with guarded(self.settings, "sample"), self.averaged():
             image = draw(self.loan, request, self.objective, self.dtype)
         path = self.folder.samples / f"{at.step:08d}-{index:02d}.png"
         _write(image, path)

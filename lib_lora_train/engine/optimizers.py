@@ -1,4 +1,4 @@
-"""The optimisers by table: what they import, their defaults here, what they refuse, what stands in for them."""
+"""Building an optimiser: groups and rates, its arguments, what it refuses; its rates and weights while it runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import ast
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,52 +16,9 @@ from torch import nn
 
 from ..errors import SettingsError
 from ..settings.schema import OptimizerSettings
+from .optimizer_kinds import KINDS, drives_itself, problem_on, rate_argument, remedy_for
 
 ADAPTIVE_RATE = "Adaptive optimisers take one rate: set the master rate to 1 and the other rates to 0 (master)."
-
-
-def _adamw() -> type[torch.optim.Optimizer]:
-    return torch.optim.AdamW
-
-
-def _adamw8bit() -> type[torch.optim.Optimizer]:
-    from bitsandbytes.optim import AdamW8bit
-
-    return AdamW8bit
-
-
-def _prodigy() -> type[torch.optim.Optimizer]:
-    from prodigyopt import Prodigy
-
-    return Prodigy
-
-
-@dataclass(frozen=True)
-class Kind:
-    """`load` imports late and gives the class. `substitute` is used, with a warning, where the kind cannot run."""
-
-    load: Callable[[], type[torch.optim.Optimizer]]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    one_rate: bool = False
-    substitute: str = ""
-
-
-KINDS: dict[str, Kind] = {
-    "AdamW": Kind(_adamw),
-    "AdamW8bit": Kind(_adamw8bit, substitute="AdamW"),
-    "Prodigy": Kind(
-        _prodigy,
-        {
-            "decouple": True,
-            "weight_decay": 0.01,
-            "d_coef": 2,
-            "use_bias_correction": True,
-            "safeguard_warmup": False,
-            "betas": (0.9, 0.99),
-        },
-        one_rate=True,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -83,7 +41,9 @@ class Built:
     notes: list[str]
 
     def set_rates(self, factor: float) -> None:
-        """Every group's own rate times `factor`."""
+        """Every group's own rate times `factor`; nothing where the optimiser has a schedule of its own."""
+        if drives_itself(self.args):
+            return
         for group, values in zip(self.groups, self.optimizer.param_groups, strict=True):
             values["lr"] = group.rate * factor
 
@@ -91,8 +51,31 @@ class Built:
     def rates(self) -> dict[str, float]:
         """The rates in force by group name; with adaptive optimisers times the step size they found (`d`)."""
         pairs = zip(self.groups, self.optimizer.param_groups, strict=True)
-        return {group.name: float(values["lr"] * values.get("d", 1.0)) for group, values in pairs}
+        return {group.name: self._rate(values) for group, values in pairs}
 
+    def _rate(self, values: Mapping[str, Any]) -> float:
+        if not drives_itself(self.args):
+            return float(values["lr"] * values.get("d", 1.0))
+        state = self.optimizer.state.get(values["params"][0])
+        return float(self.optimizer._get_lr(values, state)) if state else 0.0
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside the block the parameters are what should be saved and drawn with: their average with schedule-free
+        optimisers, themselves with others. Afterwards they are bit for bit as before."""
+        if not hasattr(self.optimizer, "eval"):
+            yield
+            return
+        parameters = [parameter for group in self.groups for parameter in group.parameters]
+        before = [parameter.detach().clone() for parameter in parameters]
+        self.optimizer.eval()
+        try:
+            yield
+        finally:
+            self.optimizer.train()
+            with torch.no_grad():
+                for parameter, value in zip(parameters, before, strict=True):
+                    parameter.copy_(value)
 
     @property
     def described(self) -> str:
@@ -109,18 +92,26 @@ def build(settings: OptimizerSettings, parts: Mapping[str, Sequence[nn.Parameter
     or a package that is missing and has no substitute.
     """
     groups, notes = _groups(settings, parts)
-    name = settings.optimizer_type
-    problem = problem_on(name, device)
-    if problem and not KINDS[name].substitute:
-        raise SettingsError(problem, "Install it, or choose AdamW.", "optimizer_type")
-    if problem:
-        notes.append(f"{problem} {KINDS[name].substitute} is used instead: the same training, more memory.")
-        name = KINDS[name].substitute
+    name = _runnable(settings.optimizer_type, device, notes)
     kind = KINDS[name]
     if kind.one_rate and len({g.rate for g in groups}) > 1:
         raise SettingsError(f"{name} cannot train parts at different rates.", ADAPTIVE_RATE, "text_encoder_lr")
     args = {**kind.defaults, **parse_args(settings.optimizer_args, kind.load())}
+    if drives_itself(args):
+        notes.append(f"{name} with relative_step=True sets its rates by itself: rates and scheduler are not used.")
     return Built(_construct(kind.load(), groups, args), name, args, groups, notes)
+
+
+def _runnable(name: str, device: torch.device, notes: list[str]) -> str:
+    """The kind itself, or what stands in for it where it cannot run."""
+    problem = problem_on(name, device)
+    if not problem:
+        return name
+    other = KINDS[name].substitute
+    if not other:
+        raise SettingsError(problem, remedy_for(name), "optimizer_type")
+    notes.append(f"{problem} {other} is used instead: the same training, more memory.")
+    return _runnable(other, device, notes)
 
 
 def rates(settings: OptimizerSettings) -> dict[str, float]:
@@ -129,9 +120,7 @@ def rates(settings: OptimizerSettings) -> dict[str, float]:
     return {"text_encoder": settings.text_encoder_lr or master, "unet": settings.unet_lr or master}
 
 
-def _groups(
-    settings: OptimizerSettings, parts: Mapping[str, Sequence[nn.Parameter]]
-) -> tuple[list[Group], list[str]]:
+def _groups(settings: OptimizerSettings, parts: Mapping[str, Sequence[nn.Parameter]]) -> tuple[list[Group], list[str]]:
     wanted = rates(settings)
     groups = [Group(name, list(parts[name]), wanted[name]) for name in wanted if parts.get(name)]
     used, idle = [g for g in groups if g.rate > 0], [g for g in groups if g.rate <= 0]
@@ -143,15 +132,19 @@ def _groups(
 
 
 def _construct(
-    cls: type[torch.optim.Optimizer], groups: Iterable[Group], args: Mapping[str, Any]
+    cls: type[torch.optim.Optimizer], groups: Sequence[Group], args: Mapping[str, Any]
 ) -> torch.optim.Optimizer:
-    values = [{"params": group.parameters, "lr": group.rate} for group in groups]
+    values = [{"params": group.parameters, "lr": rate_argument(group.rate, args)} for group in groups]
+    highest = rate_argument(max(group.rate for group in groups), args)
     try:
-        return cls(values, lr=max(v["lr"] for v in values), **args)
+        optimizer = cls(values, lr=highest, **args)
     except (TypeError, ValueError, IndexError) as error:
         raise SettingsError(
             f"{cls.__name__} refuses its arguments: {error}.", "See the examples at the field.", "optimizer_args"
         ) from error
+    if hasattr(optimizer, "train"):  # schedule-free: they train on other weights than they give
+        optimizer.train()
+    return optimizer
 
 
 def parse_args(text: str, cls: type[torch.optim.Optimizer]) -> dict[str, Any]:
@@ -183,26 +176,3 @@ def _literal(name: str, value: str) -> Any:
         raise SettingsError(
             f"`{name}={value}` is not a number, True, False or a list of numbers.", "", "optimizer_args"
         ) from error
-
-
-def problem_on(name: str, device: torch.device) -> str:
-    """Why this optimiser cannot run on `device`, "" when it can: it is imported, and takes one step on a toy."""
-    try:
-        cls = KINDS[name].load()
-        _try_out(cls, device)
-    except ImportError as error:
-        return f"{name} needs the package {error.name or error}, which is not installed."
-    except (OSError, RuntimeError, AttributeError, NameError, NotImplementedError, TypeError) as error:
-        return f"{name} does not run on this device ({_first_line(error)})."
-    return ""
-
-
-def _try_out(cls: type[torch.optim.Optimizer], device: torch.device) -> None:
-    """4096 numbers are the fewest that bitsandbytes keeps in 8 bits."""
-    toy = nn.Parameter(torch.zeros(4096, device=device))
-    toy.grad = torch.ones_like(toy)
-    cls([toy], lr=1.0).step()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

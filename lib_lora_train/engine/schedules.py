@@ -8,25 +8,41 @@ from collections.abc import Callable
 from ..errors import SettingsError
 from ..settings.schema import OptimizerSettings
 
+_POLYNOMIAL_END = 1e-7  # rate
 
-def _constant(progress: float, cycles: int) -> float:
+
+def _constant(progress: float, settings: OptimizerSettings) -> float:
     return 1.0
 
 
-def _cosine(progress: float, cycles: int) -> float:
+def _linear(progress: float, settings: OptimizerSettings) -> float:
+    return max(0.0, 1.0 - progress)
+
+
+def _cosine(progress: float, settings: OptimizerSettings) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def _cosine_with_restarts(progress: float, cycles: int) -> float:
+def _cosine_with_restarts(progress: float, settings: OptimizerSettings) -> float:
+    cycles = settings.lr_scheduler_num_cycles
     return 0.0 if progress >= 1.0 else 0.5 * (1.0 + math.cos(math.pi * (cycles * progress % 1.0)))
 
 
+def _polynomial(progress: float, settings: OptimizerSettings) -> float:
+    """Down to a rate of 1e-7, not to 0."""
+    highest = max(settings.learning_rate, settings.unet_lr, settings.text_encoder_lr)
+    end = min(1.0, _POLYNOMIAL_END / highest) if highest else 1.0
+    return (1.0 - end) * max(0.0, 1.0 - progress) ** settings.lr_scheduler_power + end
+
+
 # progress: 0 at the end of the warm-up, 1 at the end of the run
-SHAPES: dict[str, Callable[[float, int], float]] = {
+SHAPES: dict[str, Callable[[float, OptimizerSettings], float]] = {
     "constant": _constant,
     "constant_with_warmup": _constant,
+    "linear": _linear,
     "cosine": _cosine,
     "cosine_with_restarts": _cosine_with_restarts,
+    "polynomial": _polynomial,
 }
 
 
@@ -56,4 +72,4 @@ def factor(settings: OptimizerSettings, step: int, total: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     progress = (step - warmup) / max(1, total - warmup)
-    return SHAPES[settings.lr_scheduler](progress, settings.lr_scheduler_num_cycles)
+    return SHAPES[settings.lr_scheduler](progress, settings)

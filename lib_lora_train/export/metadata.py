@@ -153,6 +153,16 @@ _OPTIMIZERS = {
     "AdamW": "torch.optim.adamw.AdamW",
     "AdamW8bit": "bitsandbytes.optim.adamw.AdamW8bit",
     "Prodigy": "prodigyopt.prodigy.Prodigy",
+    "DAdaptAdam": "dadaptation.dadapt_adam.DAdaptAdam",
+    "DAdaptLion": "dadaptation.dadapt_lion.DAdaptLion",
+    "AdaFactor": "transformers.optimization.Adafactor",
+    "AdamWScheduleFree": "schedulefree.adamw_schedulefree.AdamWScheduleFree",
+    "CAME": "came_pytorch.CAME.CAME",
+    "Lion": "lion_pytorch.lion_pytorch.Lion",
+    "Lion8bit": "bitsandbytes.optim.lion.Lion8bit",
+    "PagedAdamW8bit": "bitsandbytes.optim.adamw.PagedAdamW8bit",
+    "SGDNesterov": "torch.optim.sgd.SGD",
+    "SGDNesterov8bit": "bitsandbytes.optim.sgd.SGD8bit",
 }
 
 
@@ -161,13 +171,21 @@ def _optimizer(settings: Settings, facts: RunFacts) -> dict[str, Any]:
     args = ",".join(f"{name}={value}" for name, value in facts.optimizer_args.items())
     warmup = o.lr_warmup_steps
     kind = facts.optimizer or o.optimizer_type
+    if facts.optimizer_args.get("relative_step"):  # AdaFactor on its own: sd-scripts drops the rates like this
+        rates = {"learning_rate": None, "unet_lr": None, "text_encoder_lr": None}
+        scheduler = {"lr_scheduler": f"adafactor:{o.learning_rate}"}
+    else:
+        # sd-scripts: None is the master rate, 0 is not trained
+        rates = {
+            "learning_rate": o.learning_rate,
+            "unet_lr": (o.unet_lr or None) if n.train_unet else 0.0,
+            "text_encoder_lr": (o.text_encoder_lr or None) if n.train_text_encoder else 0.0,
+        }
+        scheduler = {"lr_scheduler": o.lr_scheduler}
     return {
         "optimizer": _OPTIMIZERS.get(kind, kind) + (f"({args})" if args else ""),
-        "learning_rate": o.learning_rate,
-        # sd-scripts: None is the master rate, 0 is not trained
-        "unet_lr": (o.unet_lr or None) if n.train_unet else 0.0,
-        "text_encoder_lr": (o.text_encoder_lr or None) if n.train_text_encoder else 0.0,
-        "lr_scheduler": o.lr_scheduler,
+        **rates,
+        **scheduler,
         "lr_warmup_steps": int(warmup) if warmup == int(warmup) else warmup,
         "max_grad_norm": o.max_grad_norm,
         "gradient_accumulation_steps": t.gradient_accumulation_steps,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from .describe import fields
 from .load import to_mapping
-from .schema import Settings, size_of
+from .schema import OptimizerSettings, Settings, size_of
 
-ADAPTIVE = ("Prodigy",)
+ADAPTIVE = ("Prodigy", "DAdaptAdam", "DAdaptLion")
+_D_ADAPTATION = ("DAdaptAdam", "DAdaptLion")
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def _network(settings: Settings, _facts: Facts) -> Iterator[Advice]:
 def _adaptive(settings: Settings, _facts: Facts) -> Iterator[Advice]:
     opt = settings.optimizer
     if opt.optimizer_type not in ADAPTIVE:
-        if max(opt.learning_rate, opt.unet_lr) >= 0.1:
+        if max(opt.learning_rate, opt.unet_lr) >= 0.1 and not drives_itself(opt):
             yield Advice(
                 "learning_rate", f"{opt.optimizer_type} with a rate of 0.1 or more burns at once; 1e-4 is usual."
             )
@@ -83,8 +85,34 @@ def _adaptive(settings: Settings, _facts: Facts) -> Iterator[Advice]:
         yield Advice("learning_rate", f"{opt.optimizer_type} finds its own rate: 1 (0.1 to 2) is usual here.")
     if not opt.lr_scheduler.startswith("constant"):
         yield Advice("lr_scheduler", f"{opt.optimizer_type} works best with `constant`.")
-    if settings.loss.min_snr_gamma > 5:
+    if settings.loss.min_snr_gamma and opt.optimizer_type in _D_ADAPTATION:
+        yield Advice("min_snr_gamma", "D-Adaptation misjudges its step with min-SNR: set it to 0, or use Prodigy.")
+    elif settings.loss.min_snr_gamma > 5:
         yield Advice("min_snr_gamma", "With adaptive optimisers 5 or less for characters; more only for styles.")
+
+
+def drives_itself(opt: OptimizerSettings) -> bool:
+    """AdaFactor with its relative steps, which are on unless the arguments switch them off."""
+    return opt.optimizer_type == "AdaFactor" and not re.search(r"\brelative_step\s*=\s*(False|0)\b", opt.optimizer_args)
+
+
+def _own_schedule(settings: Settings, _facts: Facts) -> Iterator[Advice]:
+    opt = settings.optimizer
+    if drives_itself(opt):
+        if not opt.lr_scheduler.startswith("constant") or opt.lr_warmup_steps:
+            yield Advice("lr_scheduler", "AdaFactor sets its own schedule (relative_step=True): this one is not used.")
+        yield Advice("learning_rate", "AdaFactor sets its own rates (relative_step=True): these are not used.")
+    if opt.optimizer_type == "AdamWScheduleFree" and not opt.lr_scheduler.startswith("constant"):
+        yield Advice("lr_scheduler", "Schedule-free training averages instead of lowering the rate: use `constant`.")
+
+
+def _fixed_rates(settings: Settings, _facts: Facts) -> Iterator[Advice]:
+    opt = settings.optimizer
+    highest = max(opt.learning_rate, opt.unet_lr)
+    if opt.optimizer_type.startswith("Lion") and 1e-4 < highest < 0.1:
+        yield Advice("learning_rate", "Lion wants a third to a tenth of AdamW's rate: 1e-5 to 1e-4.")
+    if opt.lr_scheduler == "polynomial" and opt.lr_scheduler_power == 0:
+        yield Advice("lr_scheduler_power", "Power 0 is a constant rate.")
 
 
 def _schedule(settings: Settings, facts: Facts) -> Iterator[Advice]:
@@ -131,5 +159,5 @@ def _base(settings: Settings, facts: Facts) -> Iterator[Advice]:
 
 
 _RULES: tuple[Callable[[Settings, Facts], Iterator[Any]], ...] = (
-    _ranges, _network, _adaptive, _schedule, _pictures, _captions, _base,
+    _ranges, _network, _adaptive, _own_schedule, _fixed_rates, _schedule, _pictures, _captions, _base,
 )  # fmt: skip

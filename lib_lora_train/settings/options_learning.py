@@ -12,8 +12,27 @@ class OptimizerSettings(Section):
     """Optimiser"""
 
     optimizer_type: Annotated[
-        Literal["AdamW", "AdamW8bit", "Prodigy"],
-        _o("Optimiser", "Prodigy finds its rate by itself (rate 1, constant scheduler). AdamW8bit needs bitsandbytes."),
+        Literal[
+            "AdamW8bit",
+            "AdamW",
+            "Prodigy",
+            "DAdaptAdam",
+            "DAdaptLion",
+            "AdaFactor",
+            "AdamWScheduleFree",
+            "CAME",
+            "Lion",
+            "Lion8bit",
+            "PagedAdamW8bit",
+            "SGDNesterov",
+            "SGDNesterov8bit",
+        ],
+        _o(
+            "Optimiser",
+            "Prodigy and DAdapt find their rate by themselves (rate 1, constant scheduler), AdaFactor its schedule "
+            "too. 8-bit kinds take least memory and need bitsandbytes; DAdapt, ScheduleFree, CAME and Lion need their "
+            "packages. Lion learns fast, with odd colours, and wants a third to a tenth of AdamW's rate; SGD is slow.",
+        ),
     ] = "AdamW8bit"
     optimizer_args: Annotated[
         str,
@@ -28,13 +47,17 @@ class OptimizerSettings(Section):
         _o("Text encoder rate", "0 means the master rate; usually half of the U-Net's.", ge=0, advice=(1e-5, 2.0)),
     ] = 5e-5
     lr_scheduler: Annotated[
-        Literal["constant", "constant_with_warmup", "cosine", "cosine_with_restarts"],
+        Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"],
         _o("Scheduler", "How the rate changes over the run."),
     ] = "cosine_with_restarts"
     lr_warmup_steps: Annotated[
-        float, _o("Warm-up", "Steps, or a share of the run when below 1.", unit="steps", ge=0, advice=(0, 500))
+        float,
+        _o("Warm-up", "Steps, or a share of the run: below 1, or as `10%`.", unit="steps", ge=0, advice=(0, 500)),
     ] = 0.0
     lr_scheduler_num_cycles: Annotated[int, _o("Cycles", "Of cosine_with_restarts.", ge=1, advice=(1, 12))] = 1
+    lr_scheduler_power: Annotated[
+        float, _o("Power", "Of polynomial: 1 is a straight line, 2 falls fast first.", ge=0, advice=(0.5, 4))
+    ] = 1.0
     max_grad_norm: Annotated[float, _o("Clip gradients", "Largest gradient norm; 0 switches clipping off.", ge=0)] = 1.0
 
 
