@@ -144,9 +144,13 @@ class WebPage:
         self.ready()
 
     def choose_checkpoint(self, name: str) -> None:
-        """In the list at the top of the page."""
-        self.page.click("#setting_sd_model_checkpoint input")
-        self.page.click(f"#setting_sd_model_checkpoint ul.options li:has-text('{name}')")
+        """In the list at the top of the page; and drawn with, which is when Forge loads it."""
+        chooser = ".model_selection" if self.ui.spec.kind == "forge" else "#setting_sd_model_checkpoint"
+        self.page.click(f"{chooser} input")
+        self.page.click(f"{chooser} ul.options li:has-text('{name}')")
+        if self.ui.spec.kind == "forge":
+            until(lambda: name in self.ui.get("/sdapi/v1/options")["sd_model_checkpoint"])
+            self.ui.txt2img("anything")
 
 
 def until(what: Any, seconds: float = 120) -> Any:
