@@ -77,6 +77,8 @@ def test_a_run_like_this_one_tells_the_time_and_a_damaged_note_does_no_harm(tmp_
     assert speeds.recall(tmp_path, recipe("a", resolution="768"), status) == 2.0
     assert speeds.recall(tmp_path, recipe("a", train_batch_size=2), status) == 0
     assert speeds.recall(tmp_path, recipe("a"), card) == 0
+    computer = HostStatus(host="x", checkpoint="y", memory_total_gb=8.0, card=False)  # its own memory, no card's
+    assert speeds.recall(tmp_path, recipe("a"), computer) == 0.5
     (tmp_path / "speed.json").write_text("{half")
     assert speeds.recall(tmp_path, recipe("a"), status) == 0
     speeds.remember(tmp_path, recipe("a"), status, 0.25)

@@ -23,8 +23,8 @@ from lib_lora_train.families.outline import outline_of
 from lib_lora_train.settings.load import from_mapping
 
 CPU = torch.device("cpu")
-NOWHERE = SimpleNamespace(family="", precision="", memory_total_gb=0.0)
-CARD = SimpleNamespace(family="SD1", precision="float16", memory_total_gb=8.0)
+NOWHERE = SimpleNamespace(family="", precision="", on_card=False)
+CARD = SimpleNamespace(family="SD1", precision="float16", on_card=True)
 
 
 @pytest.fixture(scope="module")

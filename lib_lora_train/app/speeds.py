@@ -44,7 +44,7 @@ def _key(settings: Settings, status: HostStatus) -> str:
     training, network = settings.training, settings.network
     width, height = size_of(settings.data.resolution)
     parts = (
-        f"{status.memory_total_gb:.0f} GB card" if status.memory_total_gb else "CPU",
+        f"{status.memory_total_gb:.0f} GB card" if status.on_card else "CPU",
         status.family,
         status.precision,
         training.mixed_precision,

@@ -22,7 +22,7 @@ class Status(Protocol):
 
     family: str
     precision: str
-    memory_total_gb: float
+    on_card: bool
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _outlined(network: NetworkSettings, outline: Outline) -> _Size:
 def _half(settings: Settings, status: Status) -> bool:
     """Whether it computes in 16 bits; `auto` does on cards."""
     wanted = settings.training.mixed_precision
-    return wanted in ("fp16", "bf16") or (wanted == "auto" and status.memory_total_gb > 0)
+    return wanted in ("fp16", "bf16") or (wanted == "auto" and status.on_card)
 
 
 def _area(settings: Settings, family: _Family) -> float:
@@ -143,7 +143,7 @@ def _seconds_per_step(settings: Settings, family: _Family, status: Status) -> fl
     training = settings.training
     work = family.tflop * _area(settings, family) * training.train_batch_size * training.gradient_accumulation_steps
     work *= _CHECKPOINTED_WORK if training.gradient_checkpointing else 1.0
-    return work / (_CARD_TFLOPS if status.memory_total_gb > 0 else _CORE_TFLOPS * (os.cpu_count() or 1))
+    return work / (_CARD_TFLOPS if status.on_card else _CORE_TFLOPS * (os.cpu_count() or 1))
 
 
 def _files(settings: Settings, long: Length) -> int:

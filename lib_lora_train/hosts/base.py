@@ -39,11 +39,17 @@ class HostStatus:
     vae: str = ""
     memory_used_gb: float = 0.0
     memory_total_gb: float = 0.0
+    card: bool = True  # False: the memory is the computer's own, nothing computes on a card
     clip_skip: int = 1
     problem: str = ""  # why nothing can be trained now, "" when it can
     remedy: str = ""
     busy: str = ""
     defaults: dict = field(default_factory=dict)  # settings the host suggests
+
+    @property
+    def on_card(self) -> bool:
+        """Whether a graphics card computes; estimates differ by a factor of hundreds."""
+        return self.card and self.memory_total_gb > 0
 
 
 @dataclass(frozen=True)

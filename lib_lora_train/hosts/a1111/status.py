@@ -15,7 +15,8 @@ from . import checkpoint
 
 def status_of(name: str) -> HostStatus:
     used, total = state.memory()
-    status = HostStatus(name, "", clip_skip=state.clip_skip(), memory_used_gb=used, memory_total_gb=total, busy=_busy())
+    memory = {"memory_used_gb": used, "memory_total_gb": total, "card": state.on_card()}
+    status = HostStatus(name, "", clip_skip=state.clip_skip(), busy=_busy(), **memory)
     model = checkpoint.loaded()
     if model is not None:
         return _with_model(status, model)

@@ -21,7 +21,8 @@ def status_of(name: str) -> HostStatus:
     used, total = state.memory()
     chosen = checkpoint.Loaded(checkpoint.choice())
     identity = checkpoint.identity(chosen.choice)
-    status = HostStatus(name, "", clip_skip=state.clip_skip(), memory_used_gb=used, memory_total_gb=total, busy=_busy())
+    memory = {"memory_used_gb": used, "memory_total_gb": total, "card": state.on_card()}
+    status = HostStatus(name, "", clip_skip=state.clip_skip(), busy=_busy(), **memory)
     if identity is None:
         return replace(status, problem="No checkpoint is chosen.", remedy="Choose one at the top of the page.")
     status = replace(status, checkpoint=identity.title, vae=identity.vae)

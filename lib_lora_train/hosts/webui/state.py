@@ -29,6 +29,11 @@ def memory() -> tuple[float, float]:
     return (memory.total - memory.available) / _GB, memory.total / _GB
 
 
+def on_card() -> bool:
+    """Whether the host computes on the card that `memory` is about."""
+    return tensors.device().type == "cuda"
+
+
 def clip_skip() -> int:
     """As the host is set, 1 for the last layer."""
     from modules import shared
