@@ -14,11 +14,12 @@ from engine_stage import SMALL, folder_in, last_file, lent, of, pictures, play, 
 from PIL import Image
 from safetensors.torch import load_file
 
-from lib_lora_train.engine import state
+from lib_lora_train.engine import resume, state
 from lib_lora_train.engine.run import run
 from lib_lora_train.errors import DataError, HostError, SettingsError
 from lib_lora_train.events import Control, Finished, Paused, Progress, Warned
 from lib_lora_train.export.folder import RunFolder
+from lib_lora_train.settings import load
 
 STEPS, KILLED_AT, STATE_EVERY = 12, 7, 5  # five batches per epoch, so the state lies at an epoch's end, the kill inside
 KINDS = {
@@ -216,3 +217,12 @@ def test_a_finished_run_is_only_written_again(loan, begun):
     events.close()
     again = play(loan, settings, folder, resume=True)
     assert not of(again, Progress) and again[-1].reason == "done" and last_file(again, folder).is_file()
+
+
+def test_a_run_of_an_older_version_goes_on_unless_a_newer_option_is_used():
+    """An option that did not exist yet had its default's effect."""
+    settings = load.from_mapping({"network_dim": 5})
+    before = {name: value for name, value in resume.fixed(settings).items() if name != "min_snr_gamma"}
+    resume.refuse_recipe(before, resume.fixed(settings))
+    with pytest.raises(SettingsError, match="min_snr_gamma"):
+        resume.refuse_recipe(before, resume.fixed(load.from_mapping({"network_dim": 5, "min_snr_gamma": 1})))

@@ -12,7 +12,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import tomllib
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
 _spec = importlib.util.spec_from_file_location("train_lora_install", ROOT / "install.py")

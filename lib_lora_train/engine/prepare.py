@@ -52,9 +52,7 @@ def latents(
     return kept, cache
 
 
-def texts(
-    loan: Loan, settings: Settings, folder: RunFolder, planned: Plan
-) -> Generator[Event, None, TextCache | None]:
+def texts(loan: Loan, settings: Settings, folder: RunFolder, planned: Plan) -> Generator[Event, None, TextCache | None]:
     """A filled cache of conditioning; None when the text encoder is trained, or captions are new in every epoch."""
     listed = [variants(record.caption, settings.captions) for record in planned.records]
     if settings.network.train_text_encoder or None in listed:

@@ -67,7 +67,7 @@ def restore(bake: Bake, found: State) -> None:
 
 def refuse_changes(bake: Bake, values: Mapping[str, Any]) -> None:
     """Recipe, pictures, checkpoint, optimiser and precision must be those the run was begun with."""
-    _refuse_recipe(values["recipe"], fixed(bake.settings))
+    refuse_recipe(values["recipe"], fixed(bake.settings))
     if values["fingerprint"] != bake.plan.fingerprint:
         what = _difference(values["pictures"], pictures(bake.plan))
         raise DataError(
@@ -116,7 +116,9 @@ def _same_checkpoint(a: Mapping[str, str], b: Mapping[str, str]) -> bool:
     return (a["path"] or a["title"]) == (b["path"] or b["title"])
 
 
-def _refuse_recipe(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def refuse_recipe(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises SettingsError naming what differs between the recipe of a run and the one it would go on with."""
+    before = fixed(Settings()) | before  # an option that is newer than the run had its default's effect
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:
         said = ", ".join(f"{name} (was {before.get(name)}, is {now[name]})" for name in changed[:_NAMED])

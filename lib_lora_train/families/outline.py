@@ -46,6 +46,4 @@ def _under(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
 
 def _weights(layout: Layout, shapes: Shapes) -> dict[str, tuple[int, ...]]:
     ending = ".weight"
-    return {
-        name[: -len(ending)]: tuple(shapes[key]) for name, key in layout.names.items() if name.endswith(ending)
-    }
+    return {name[: -len(ending)]: tuple(shapes[key]) for name, key in layout.names.items() if name.endswith(ending)}

@@ -57,7 +57,7 @@ class SDXL:
         """The U-Net's output [B, 4, h, w] in float32; `noisy` [B, 4, h, w] sets the compute dtype; `sizes` [B, 6]."""
         added = {"text_embeds": conditioning.pooled.to(noisy.dtype), "time_ids": sizes}
         context = conditioning.context.to(noisy.dtype)
-        output = loan.unet(
-            noisy, timesteps, encoder_hidden_states=context, added_cond_kwargs=added, return_dict=False
-        )[0]
+        output = loan.unet(noisy, timesteps, encoder_hidden_states=context, added_cond_kwargs=added, return_dict=False)[
+            0
+        ]
         return output.float()

@@ -40,6 +40,7 @@ _ALL = (
             **_PRODIGY,
             "network_dim": 32,
             "network_alpha": 1,
+            "resolution": "512",
             "max_train_steps": 1000,
             "max_bucket_reso": 768,
             "min_bucket_reso": 320,
