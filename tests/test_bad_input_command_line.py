@@ -205,6 +205,16 @@ def test_a_damaged_state_is_the_one_before_and_none_says_so(program, stopped):
     assert load_file(program.loras / "cat.safetensors"), "what was published before is still there"
 
 
+def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(program, stopped):
+    left = [stopped.state / ".state-00000009.safetensors.77.tmp", stopped.snapshots / ".cat.safetensors.77.tmp"]
+    for path in left:
+        path.write_bytes(b"half")
+    os.utime(left[0], (1, 1))
+    _goes_on(program, stopped.root.name)
+    assert not left[0].exists() and left[1].exists(), "the younger one may be somebody's who writes it now"
+    left[1].unlink()
+
+
 def test_a_damaged_recipe_of_a_run_is_named_and_the_list_still_shows_it(program, stopped):
     whole = stopped.recipe.read_bytes()
     stopped.recipe.write_bytes(b"\xff" + whole)

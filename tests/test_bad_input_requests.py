@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import torch
@@ -186,6 +187,27 @@ def test_a_form_of_another_site_cannot_send_what_looks_like_json(program):
     answer = program.client.post(f"{PREFIX}/start", content=content, headers={**JSON, "Origin": "https://evil.example"})
     assert answer.status_code == 403 and "another web site" in answer.json()["error"]
     assert program.runs() == []
+
+
+WORDS = ["", "..", "../../etc/passwd", "\0", "x" * 3000, "-1", "1e9", "9" * 30, "cat"]
+ODD = st.one_of(st.text(max_size=40), st.sampled_from(WORDS))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ODD, ODD, ODD)
+def test_whatever_stands_in_a_query_is_answered_in_words(program, one, two, three):
+    program.post("check", settings=program.settings())
+    program.said.clear()
+    for route, query in (
+        ("events", {"run": one, "after": two}),
+        ("pictures", {"set": one, "index": two, "size": three}),
+        ("lora", {"name": one}),
+        (f"runs/{quote(one, safe='')}/file", {"path": two}),
+    ):
+        answer = program.client.get(f"{PREFIX}/{route}", params=query)
+        assert answer.status_code in (200, 400, 404), (route, query, answer.text)
+        assert answer.status_code == 200 or "fault" not in answer.text
+    assert program.post("continue", run=one).status_code in (400, 404)
 
 
 FIELDS = sorted(set(to_mapping(Settings())) - {"train_data_dir", "reg_data_dir", "network_weights"})

@@ -72,8 +72,9 @@ class DataSets:
 
     def picture(self, set_id: str, index: int, size: int) -> bytes:
         """A JPEG at most `size` px wide and high. Raises NotFound; DataError for a file that is no picture any more."""
+        asked = set_id.encode(errors="replace")
         with self._lock:
-            found = next((s for s in self._sets.values() if secrets.compare_digest(s.id, set_id)), None)
+            found = next((s for s in self._sets.values() if secrets.compare_digest(s.id.encode(), asked)), None)
         if found is None or not 0 <= index < len(found.records):
             raise NotFound("That picture is not in the list any more.", "Look at the folder again.")
         record = found.records[index]

@@ -53,10 +53,11 @@ class RunFolder:
         return self
 
     def tidy(self) -> None:
-        """Removes what a killed program left half-written. Only for a run that nobody is at. Raises ExportError."""
+        """Removes what a killed program left half-written; what is being written now is younger. Raises ExportError."""
         for left in self.root.rglob(".*.tmp"):
             with explained(left, "removed"):
-                left.unlink(missing_ok=True)
+                if time.time() - left.stat().st_mtime > 60:
+                    left.unlink(missing_ok=True)
 
 
 @contextmanager
