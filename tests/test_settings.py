@@ -99,6 +99,7 @@ def test_presets_apply_and_contradict_no_advice(name, family):
         ({"optimizer_type": "DAdaptAdam", "learning_rate": 1, "text_encoder_lr": 0.5}, "text_encoder_lr"),
         ({"min_bucket_reso": 512, "max_bucket_reso": 256}, "min_bucket_reso"),
         ({"caption_mode": "phrase"}, "caption_phrase"),
+        ({"min_timestep": 500, "max_timestep": 400}, "min_timestep"),
     ],
 )
 def test_what_cannot_work_is_an_error_at_its_field(values, field):
@@ -122,6 +123,7 @@ DADAPT = {"optimizer_type": "DAdaptAdam", "learning_rate": 1, "text_encoder_lr":
         ({"optimizer_type": "AdaFactor", "lr_scheduler": "linear"}, Facts(), "lr_scheduler"),
         ({"optimizer_type": "AdaFactor", "lr_scheduler": "constant"}, Facts(), "learning_rate"),
         ({"optimizer_type": "AdamWScheduleFree", "lr_scheduler": "cosine"}, Facts(), "lr_scheduler"),
+        ({"debiased_estimation_loss": True}, Facts(), "debiased_estimation_loss"),
         ({"optimizer_type": "Lion", "learning_rate": 1e-3}, Facts(), "learning_rate"),
         ({"lr_scheduler": "polynomial", "lr_scheduler_power": 0}, Facts(), "lr_scheduler_power"),
     ],

@@ -14,7 +14,6 @@ from ..data.types import Batch
 from ..errors import NotFinite
 from ..events import Phase
 from ..families.loan import Conditioning, Loan
-from ..objectives.draws import draw
 from ..objectives.objective import Objective
 from .optimizers import Built
 from .precision import LossScaler
@@ -42,7 +41,7 @@ class Stepper:
     def losses(self, batch: Batch) -> Tensor:
         """Loss of each sample [B], float32, weighted; differentiable. The draws are the samples' own."""
         device = self.loan.device
-        draws = draw(self.seed, batch.keys, batch.latents.shape[1:], self.objective.timesteps).to(device)
+        draws = self.objective.draw(self.seed, batch.keys, batch.latents.shape[1:]).to(device)
         noisy, target = self.objective.noised(batch.latents.to(device, torch.float32), draws)
         predicted = self.loan.family.predict(
             self.loan, noisy.to(self.dtype), draws.timesteps, self.encode(batch), batch.sizes.to(device)

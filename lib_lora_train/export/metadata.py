@@ -199,6 +199,12 @@ def _loss(settings: Settings, facts: RunFacts) -> dict[str, Any]:
     return {
         "min_snr_gamma": loss.min_snr_gamma or None,
         "noise_offset": loss.noise_offset or None,
+        "adaptive_noise_scale": loss.adaptive_noise_scale or None,
+        "multires_noise_iterations": loss.multires_noise_iterations or None,
+        "multires_noise_discount": loss.multires_noise_discount,
+        "ip_noise_gamma": loss.ip_noise_gamma or None,
+        "debiased_estimation": loss.debiased_estimation_loss,
+        "loss_type": loss.loss_type,
         "prior_loss_weight": loss.prior_loss_weight,
         "training_comment": settings.naming.training_comment or None,
     }
@@ -206,10 +212,10 @@ def _loss(settings: Settings, facts: RunFacts) -> dict[str, Any]:
 
 # What sd-scripts writes with these features off; readers of its metadata expect the entries.
 _ABSENT = {
-    "adaptive_noise_scale": None, "caption_dropout_every_n_epochs": 0, "color_aug": False,
-    "debiased_estimation": False, "face_crop_aug_range": None, "fp8_base": False, "fp8_base_unet": False,
-    "full_fp16": False, "ip_noise_gamma": None, "loss_type": "l2", "lowram": False,
-    "multires_noise_discount": 0.3, "multires_noise_iterations": None, "random_crop": False,
+    "caption_dropout_every_n_epochs": 0, "color_aug": False,
+    "face_crop_aug_range": None, "fp8_base": False, "fp8_base_unet": False,
+    "full_fp16": False, "lowram": False,
+    "random_crop": False,
     "scale_weight_norms": None,
 }  # fmt: skip
 

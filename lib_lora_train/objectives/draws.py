@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from .targets import coarse_noise
 
 
 class Key(Protocol):
@@ -23,15 +25,34 @@ class Key(Protocol):
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is drawn besides noise and offsets. Timesteps come from `first` to `last` - 1, all are `first` when these
+    are equal. `levels` of multires noise at most, 0 for none."""
+
+    first: int = 0
+    last: int = 1000
+    levels: int = 0
+    discount: float = 0.0
+    perturbation: bool = False
+
+
+@dataclass(frozen=True)
 class Draws:
-    """`noise` [B, C, h, w] and `offsets` [B, C, 1, 1] standard normal, `timesteps` [B] int64 in 0..T-1."""
+    """`noise` [B, C, h, w] and `offsets` [B, C, 1, 1] standard normal, `timesteps` [B] int64 in 0..T-1, `strengths`
+    [B] and `perturbation_strengths` [B] uniform in 0..1; `coarse` (levels of multires noise, added up) and
+    `perturbation` as noise, None when not wanted."""
 
     noise: Tensor
     timesteps: Tensor
     offsets: Tensor
+    strengths: Tensor | None = None
+    coarse: Tensor | None = None
+    perturbation: Tensor | None = None
+    perturbation_strengths: Tensor | None = None
 
     def to(self, device: torch.device) -> Draws:
-        return Draws(self.noise.to(device), self.timesteps.to(device), self.offsets.to(device))
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Draws(**{name: None if value is None else value.to(device) for name, value in moved.items()})
 
 
 def generator(seed: int, key: Key, purpose: str) -> torch.Generator:
@@ -41,11 +62,39 @@ def generator(seed: int, key: Key, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-def draw(seed: int, keys: Sequence[Key], shape: Sequence[int], timesteps: int) -> Draws:
-    """The draws of a batch on the CPU. `shape` is (C, h, w) of one sample, `timesteps` the schedule's length T."""
-    channels = (shape[0], 1, 1)
+def draw(seed: int, keys: Sequence[Key], shape: Sequence[int], wanted: Wanted | int) -> Draws:
+    """The draws of a batch on the CPU. `shape` is (C, h, w) of one sample; an int for `wanted` is the schedule's
+    length T. Each purpose has a generator of its own, so that switching one on leaves the others as they were."""
+    wanted = Wanted(last=wanted) if isinstance(wanted, int) else wanted
+    shape, channels = tuple(shape), (shape[0], 1, 1)
+
+    def stacked(one: Callable[[torch.Generator], Tensor], purpose: str) -> Tensor:
+        return torch.stack([one(generator(seed, key, purpose)) for key in keys])
+
     return Draws(
-        noise=torch.stack([torch.randn(tuple(shape), generator=generator(seed, k, "noise")) for k in keys]),
-        timesteps=torch.cat([torch.randint(timesteps, (1,), generator=generator(seed, k, "timestep")) for k in keys]),
-        offsets=torch.stack([torch.randn(channels, generator=generator(seed, k, "offset")) for k in keys]),
+        noise=stacked(lambda g: torch.randn(shape, generator=g), "noise"),
+        timesteps=stacked(lambda g: _timestep(wanted, g), "timestep"),
+        offsets=stacked(lambda g: torch.randn(channels, generator=g), "offset"),
+        strengths=stacked(lambda g: torch.rand((), generator=g), "offset strength"),
+        coarse=stacked(lambda g: _coarse(shape, wanted, g), "multires") if wanted.levels else None,
+        perturbation=stacked(lambda g: torch.randn(shape, generator=g), "perturb") if wanted.perturbation else None,
+        perturbation_strengths=stacked(lambda g: torch.rand((), generator=g), "perturb strength"),
     )
+
+
+def _timestep(wanted: Wanted, source: torch.Generator) -> Tensor:
+    return torch.randint(wanted.first, max(wanted.last, wanted.first + 1), (1,), generator=source)[0]
+
+
+def _coarse(shape: tuple[int, ...], wanted: Wanted, source: torch.Generator) -> Tensor:
+    """Level i has sides about (2 to 4)^i times smaller, by chance; the last is the one in which a side is 1.
+    "Multi-Resolution Noise for Diffusion Model Training" (Whitaker 2023)."""
+    channels, height, width = shape
+    levels = []
+    for i in range(wanted.levels):
+        shrink = (2.0 + 2.0 * torch.rand((), generator=source).item()) ** i
+        sides = max(1, int(height / shrink)), max(1, int(width / shrink))
+        levels.append(torch.randn(1, channels, *sides, generator=source))
+        if 1 in sides:
+            break
+    return coarse_noise(levels, (height, width), wanted.discount)[0]

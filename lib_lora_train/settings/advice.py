@@ -146,6 +146,14 @@ def _captions(settings: Settings, _facts: Facts) -> Iterator[Advice]:
         yield Advice("keep_tokens", "Shuffling without kept tags moves the trigger word from its place: keep 1.")
 
 
+def _losses(settings: Settings, _facts: Facts) -> Iterator[Advice]:
+    loss = settings.loss
+    if loss.debiased_estimation_loss and loss.min_snr_gamma:
+        yield Advice("debiased_estimation_loss", "Debiased estimation works against min-SNR: set Min-SNR gamma to 0.")
+    if loss.min_timestep > loss.max_timestep:
+        yield Advice("min_timestep", "The first timestep is above the last.", "error")
+
+
 def _base(settings: Settings, facts: Facts) -> Iterator[Advice]:
     wanted = settings.loss.v_parameterization
     if facts.prediction and wanted != "auto" and (wanted == "yes") != (facts.prediction == "v_prediction"):
@@ -159,5 +167,5 @@ def _base(settings: Settings, facts: Facts) -> Iterator[Advice]:
 
 
 _RULES: tuple[Callable[[Settings, Facts], Iterator[Any]], ...] = (
-    _ranges, _network, _adaptive, _own_schedule, _fixed_rates, _schedule, _pictures, _captions, _base,
+    _ranges, _network, _adaptive, _own_schedule, _fixed_rates, _schedule, _pictures, _captions, _losses, _base,
 )  # fmt: skip

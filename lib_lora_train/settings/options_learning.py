@@ -76,6 +76,73 @@ class LossSettings(Section):
     noise_offset: Annotated[
         float, _o("Noise offset", "0.06-0.1 usual; more gives strong contrast.", ge=0, advice=(0, 1))
     ] = 0.0
+    noise_offset_random_strength: Annotated[
+        bool, _o("Random offset strength", "Each sample draws its share of the noise offset.")
+    ] = False
+    adaptive_noise_scale: Annotated[
+        float,
+        _o(
+            "Adaptive offset",
+            "Adds this times a picture's mean latent to the offset; negative takes away.",
+            advice=(-0.1, 0.1),
+        ),
+    ] = 0.0
+    multires_noise_iterations: Annotated[
+        int,
+        _o(
+            "Multires levels",
+            "Coarser noise over the fine, for large areas; 6-10 usual, 0: off.",
+            ge=0,
+            le=64,
+            advice=(1, 10),
+        ),
+    ] = 0
+    multires_noise_discount: Annotated[
+        float, _o("Multires discount", "What each coarser level counts; 0.1-0.4 usual.", ge=0, le=1, advice=(0.1, 0.4))
+    ] = 0.3
+    ip_noise_gamma: Annotated[
+        float, _o("Input perturbation", "More noise in the input than in the target; 0.1 usual.", ge=0, advice=(0, 0.2))
+    ] = 0.0
+    ip_noise_gamma_random_strength: Annotated[
+        bool, _o("Random perturbation", "Each sample draws its share of the input perturbation.")
+    ] = False
+    min_timestep: Annotated[
+        int, _o("First timestep", "Only noise from here on is trained: details below, composition above.", ge=0, le=999)
+    ] = 0
+    max_timestep: Annotated[int, _o("Last timestep", "Up to here, itself excluded; 1000 is all.", ge=0, le=1000)] = 1000
+    loss_type: Annotated[
+        Literal["l2", "l1", "huber", "smooth_l1"],
+        _o("Loss", "huber and smooth_l1 heed outliers less: better with flawed pictures."),
+    ] = "l2"
+    huber_schedule: Annotated[
+        Literal["snr", "exponential", "constant"], _o("Huber schedule", "How the threshold falls as noise grows.")
+    ] = "snr"
+    huber_c: Annotated[
+        float, _o("Huber threshold", "At full noise; errors above it count less.", ge=1e-6, advice=(0.01, 1))
+    ] = 0.1
+    huber_scale: Annotated[float, _o("Huber scale", "Multiplies the threshold.", ge=1e-6, advice=(0.1, 10))] = 1.0
+    debiased_estimation_loss: Annotated[
+        bool, _o("Debiased estimation", "Noisier timesteps count more; instead of min-SNR, not with it.")
+    ] = False
+    scale_v_pred_loss_like_noise_pred: Annotated[
+        bool, _o("Scale v-prediction loss", "Velocity errors count as those of the noise; only for v-prediction.")
+    ] = False
+    v_pred_like_loss: Annotated[
+        float,
+        _o(
+            "Velocity-like loss",
+            "Adds the velocity's error times this; not for v-prediction; 0: off.",
+            ge=0,
+            advice=(0, 1),
+        ),
+    ] = 0.0
+    snr_rule: Annotated[
+        Literal["schedule", "sd-scripts"],
+        _o(
+            "SNR of weights",
+            "With zero terminal SNR: of the schedule trained on, or of the plain one as sd-scripts does (to compare).",
+        ),
+    ] = "schedule"
     prior_loss_weight: Annotated[
         float, _o("Regularisation weight", "Weight of regularisation pictures in the loss.", ge=0)
     ] = 1.0
