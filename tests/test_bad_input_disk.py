@@ -146,7 +146,7 @@ def test_a_stopped_run_waits_for_space_as_well_and_a_second_stop_gives_up(progra
 
 def test_it_is_tried_again_without_anybody_asking(program, disk, monkeypatch):
     monkeypatch.setattr(jobs, "Drive", partial(Drive, retry_s=0.2))
-    run = program.start(max_train_steps=30)
+    run = program.start(max_train_steps=100)
     _step(program, run)
     disk.fill()
     program.until(lambda: sum(e["event"] == "Paused" for e in program.events(run)) >= 2)
@@ -155,7 +155,7 @@ def test_it_is_tried_again_without_anybody_asking(program, disk, monkeypatch):
 
 
 def test_a_full_lora_disk_fails_the_end_keeps_the_file_and_continuing_publishes_it(program, lora_disk):
-    run = program.start(max_train_steps=40)
+    run = program.start(max_train_steps=100)
     _step(program, run)
     lora_disk.fill()
     failed = program.failure(program.end(run))
@@ -173,7 +173,7 @@ def test_a_full_lora_disk_fails_the_end_keeps_the_file_and_continuing_publishes_
 def test_a_full_lora_disk_leaves_the_old_lora_whole(program, lora_disk):
     program.trained()
     before = (program.loras / "cat.safetensors").read_bytes()
-    run = program.start(confirm=True, max_train_steps=40)
+    run = program.start(confirm=True, max_train_steps=100)
     _step(program, run)
     lora_disk.fill()
     program.failure(program.end(run))
@@ -187,7 +187,7 @@ def test_a_read_only_lora_folder_is_said_before_training_and_after_it(program):
         body = program.refused()
         assert str(program.loras) in body["error"] and "may not be written" in body["remedy"]
         assert str(program.loras / "sub") in program.refused(output_folder="sub")["error"]
-    run = program.start(max_train_steps=40)
+    run = program.start(max_train_steps=100)
     _step(program, run)
     with unwritable(program.loras):
         failed = program.failure(program.end(run))
