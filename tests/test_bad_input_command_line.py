@@ -116,6 +116,14 @@ def test_a_checkpoint_that_is_damaged_while_the_page_is_open_is_said_in_the_head
     status = program.get("status")["host"]
     assert "own.safetensors cannot be read" in status["problem"] and status["remedy"]
     assert "own.safetensors" in program.refused(code=409)["error"]
+    for shape in ([], [-1, 3], ["a"], [2**70, 2], [1, 2, 3, 4, 5, 6]):
+        entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
+        header = json.dumps({"model.diffusion_model.input_blocks.0.0.weight": entry}).encode()
+        own.write_bytes(len(header).to_bytes(8, "little") + header)
+        program.host.load(own)
+        assert program.get("status")["host"]["problem"]
+        assert program.post("check", settings=program.settings()).status_code == 200
+        assert program.post("start", settings=program.settings()).status_code == 409
     program.host.load(tiny_checkpoint)
 
 

@@ -11,6 +11,8 @@ from ..families.outline import Outline, outline
 from ..hosts.base import Host
 from ..hosts.checkpoint_file import shapes
 
+_IMPOSSIBLE = (TypeError, ValueError, LookupError, RuntimeError)  # a damaged header; whoever loads the file will say so
+
 
 def outline_of(host: Host) -> Outline | None:
     """None when nothing is loaded, or its file does not tell: another format or layout."""
@@ -28,5 +30,5 @@ def outline_of(host: Host) -> Outline | None:
 def _read(path: Path, mtime_ns: int, size: int) -> Outline | None:
     try:
         return outline(shapes(path))
-    except HostError:
+    except (HostError, *_IMPOSSIBLE):
         return None
