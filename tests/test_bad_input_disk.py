@@ -95,6 +95,19 @@ def _step(program: Program, run: str, least: int = 1) -> None:
     program.until(lambda: any(e["event"] == "Progress" and e["step"] >= least for e in program.events(run)))
 
 
+def _fill_between_two_steps(program: Program, disk: Disk, run: str) -> None:
+    """While it is paused: a file that is just being written would give its space back."""
+    _step(program, run)
+    program.post("pause")
+    program.until(lambda: program.get("status")["job"]["state"] == "paused")
+    disk.fill()
+
+
+def _waits_for_space(program: Program) -> bool:
+    job = program.get("status")["job"] or {}
+    return job.get("state") == "paused" and "Resume tries to save it again" in job["paused_text"]
+
+
 def test_a_full_disk_is_said_before_training(program, disk):
     disk.fill()
     body = program.refused()
@@ -107,12 +120,12 @@ def test_a_disk_that_fills_up_costs_warnings_and_the_end_waits_for_space(program
     settings = {"max_train_steps": 60, "save_every_n_steps": 20, "sample_every_n_steps": 30}
     program.trained(**settings, output_name="whole")
     run = program.start(**settings, output_name="cat")
-    _step(program, run)
-    disk.fill()
-    program.until(lambda: (program.get("status")["job"] or {}).get("state") == "paused")
+    _fill_between_two_steps(program, disk, run)
+    program.post("resume")
+    program.until(lambda: _waits_for_space(program))
     status = program.get("status")["job"]["paused_text"]
     assert "cat.safetensors cannot be written: No space left on device" in status and "Free some space" in status
-    assert "Resume tries to save it again" in status and status.split(".")[0] in program.said.text
+    assert status.split(".")[0] in program.said.text
     assert program.post("start", settings=program.settings()).status_code == 409, "it is still there"
     disk.free()
     assert program.post("resume").status_code == 200
@@ -127,18 +140,18 @@ def test_a_disk_that_fills_up_costs_warnings_and_the_end_waits_for_space(program
 
 
 def test_a_stopped_run_waits_for_space_as_well_and_a_second_stop_gives_up(program, disk):
-    run = program.start(**LONG, save_state_every_n_steps=2)
-    _step(program, run, 4)
-    disk.fill()
+    run = program.start(**LONG)
+    _fill_between_two_steps(program, disk, run)
     program.post("stop")
-    program.until(lambda: (program.get("status")["job"] or {}).get("state") == "paused")
+    program.until(lambda: _waits_for_space(program))
     program.post("stop")
     failed = program.failure(program.end(run))
     assert "No space left" in failed["text"] and failed["can_resume"]
     assert not program.loras.exists()
     disk.free()
+    before = len(program.events(run))
     assert program.post("continue", run=run).status_code == 200
-    _step(program, run, 6)
+    program.until(lambda: any(e["event"] == "Progress" for e in program.events(run)[before:]))
     program.post("stop")
     assert program.end(run)[-1]["reason"] == "stopped"
     assert load_file(program.loras / "cat.safetensors")
@@ -147,17 +160,17 @@ def test_a_stopped_run_waits_for_space_as_well_and_a_second_stop_gives_up(progra
 def test_it_is_tried_again_without_anybody_asking(program, disk, monkeypatch):
     monkeypatch.setattr(jobs, "Drive", partial(Drive, retry_s=0.2))
     run = program.start(max_train_steps=100)
-    _step(program, run)
-    disk.fill()
-    program.until(lambda: sum(e["event"] == "Paused" for e in program.events(run)) >= 2)
+    _fill_between_two_steps(program, disk, run)
+    program.post("resume")
+    program.until(lambda: sum(e["event"] == "Paused" and e["reason"] == "disk" for e in program.events(run)) >= 2)
     disk.free()
     assert program.end(run)[-1]["event"] == "Finished"
 
 
 def test_a_full_lora_disk_fails_the_end_keeps_the_file_and_continuing_publishes_it(program, lora_disk):
     run = program.start(max_train_steps=100)
-    _step(program, run)
-    lora_disk.fill()
+    _fill_between_two_steps(program, lora_disk, run)
+    program.post("resume")
     failed = program.failure(program.end(run))
     assert "cat.safetensors cannot be written: No space left on device" in failed["text"]
     assert "Free some space" in failed["remedy"] and "run's folder has it as cat.safetensors" in failed["remedy"]
@@ -174,8 +187,8 @@ def test_a_full_lora_disk_leaves_the_old_lora_whole(program, lora_disk):
     program.trained()
     before = (program.loras / "cat.safetensors").read_bytes()
     run = program.start(confirm=True, max_train_steps=100)
-    _step(program, run)
-    lora_disk.fill()
+    _fill_between_two_steps(program, lora_disk, run)
+    program.post("resume")
     program.failure(program.end(run))
     assert (program.loras / "cat.safetensors").read_bytes() == before
     lora_disk.free()
