@@ -6,7 +6,8 @@
         ui.base_url, ui.log, ui.lora_dir, ui.data_dir, ui.kill(), ui.start()
 
 WEBUI_DIR: the web UI's folder. WEBUI_PYTHON: its Python. WEBUI_ARGS: its flags, as on a command line.
-WEBUI_CHECKPOINT: a `.safetensors`, with its `.yaml` beside it where the web UI needs one. The rest of the environment
+WEBUI_CHECKPOINT: a `.safetensors`, with its `.yaml` beside it where the web UI needs one. WEBUI_OPTIONS: JSON with what
+a new config.json must hold, if anything. The rest of the environment
 is passed on (HF_HOME and the like).
 """
 
@@ -125,7 +126,8 @@ class WebUI:
                 link(file, self.models_dir / file.name)
         config = self.data_dir / "config.json"
         if not config.exists():
-            config.write_text(json.dumps({"sd_model_checkpoint": self.spec.checkpoint.name, **options}))
+            needed = json.loads(os.environ.get("WEBUI_OPTIONS", "{}"))
+            config.write_text(json.dumps({"sd_model_checkpoint": self.spec.checkpoint.name, **needed, **options}))
 
     def start(self, timeout: float = 600) -> WebUI:
         """Returns when the web UI says that it is ready; raises RuntimeError with the end of its log otherwise."""

@@ -41,10 +41,11 @@ def store_unet(dtype: str) -> dict:
 
 def additional_modules(paths: list[str]) -> dict:
     """As the page's list `VAE / Text Encoder`."""
+    from modules import shared
     from modules_forge import main_entry
 
-    main_entry.refresh_models()
-    main_entry.modules_change(paths, save=False)
+    shared.opts.set("forge_additional_modules", paths)
+    main_entry.refresh_model_loading_parameters()
     return {}
 
 

@@ -95,10 +95,12 @@ def merged() -> list[str]:
         names = {name for module in model().modules() for name in getattr(module, "network_current_names", ())}
         return sorted(str(name[0]) for name in names)
     objects = model().forge_objects_original
-    loaders = [objects.unet.model.lora_loader, objects.clip.cond_stage_model.lora_loader]
-    files = {entry[0] for loader in loaders for entry in ast.literal_eval(loader.loaded_hash or "[]")}
-    unnamed = {"?"} if not files and any(loader.backup for loader in loaders) else set()
-    return sorted(unnamed | {Path(file).stem for file in files})
+    patchers = [objects.unet, objects.clip.patcher]
+    holders = [getattr(patcher, "lora_loader", patcher) for patcher in patchers]  # Neo: the patcher itself
+    if not any(holder.backup for holder in holders):
+        return []
+    marks = [getattr(holder, "loaded_hash", model().current_lora_hash) for holder in holders]
+    return sorted({Path(entry[0]).stem for mark in marks for entry in ast.literal_eval(mark or "[]")}) or ["?"]
 
 
 def _set_clip_skip(value: int) -> None:
