@@ -10,6 +10,7 @@ var trainLora = window.trainLora || {};
   tl.status = null; // last answer of `status`
   tl.current = null; // the run shown: the one that is on, else the last one
   let timer = 0, asking = false, failures = 0, lastAsked = 0;
+  let on = ''; // the run that was on when last heard of
 
   const seen = () => !document.hidden && tl.tab && tl.tab.visible();
 
@@ -48,17 +49,26 @@ var trainLora = window.trainLora || {};
     if (await follow(tl.current)) tl.emit('run', tl.current);
   }
 
+  /** A run this page has just begun or continued: it may be over before the server is asked for the first time. */
+  async function began(id, name) {
+    on = id;
+    await watch(id, name);
+    poke();
+  }
+
   async function refresh() {
-    const before = tl.status;
-    tl.status = await tl.api.get('status');
-    const job = tl.status.job;
-    const was = before && before.job ? before.job.id : '';
-    tl.emit('status', tl.status);
-    if (job && (seen() || job.id !== was)) await watch(job.id, job.name);
-    if (was && (!job || job.id !== was)) {
-      if (tl.current && tl.current.id === was) await watch(was);
-      tl.emit('ended', was);
-    }
+    const was = on;
+    const status = await tl.api.get('status');
+    if (on !== was) return refresh(); // asked before the click that began a run
+    tl.status = status;
+    const job = status.job, now = job ? job.id : '';
+    tl.emit('status', status);
+    if (job && (seen() || now !== was)) await watch(now, job.name);
+    const ended = was && now !== was;
+    if (ended && tl.current && tl.current.id === was) await watch(was);
+    if (on === was) on = now; // not before all was read: a lost network must not lose the end of a run
+    if (ended) tl.emit('ended', was);
+    return undefined;
   }
 
   async function tick() {
@@ -98,5 +108,5 @@ var trainLora = window.trainLora || {};
     }
   }
 
-  tl.live = { start, poke, watch };
+  tl.live = { start, poke, watch, began };
 })(trainLora);

@@ -44,7 +44,7 @@ var trainLora = window.trainLora || {};
 
   async function goOn(run) {
     await tl.api.post('continue', { run: run.id });
-    tl.live.poke();
+    await tl.live.began(run.id, run.name);
   }
 
   function changes(lower) {

@@ -39,8 +39,7 @@ var trainLora = window.trainLora || {};
 
   async function goOn(run) {
     const answer = await tl.api.post('continue', { run: run.id });
-    await tl.live.watch(answer.run || run.id, run.name);
-    tl.live.poke();
+    await tl.live.began(answer.run || run.id, run.name);
     tl.tab.select('bake');
   }
 

@@ -46,8 +46,7 @@ var trainLora = window.trainLora || {};
     try {
       const run = await begin();
       if (!run) return;
-      await tl.live.watch(run, tl.recipe.values.output_name);
-      tl.live.poke();
+      await tl.live.began(run, tl.recipe.values.output_name);
       tl.tab.select('bake');
     } catch (error) {
       if (error.field in tl.recipe.fields && !['output_name', 'train_data_dir'].includes(error.field)) tl.recipePanel.reveal(error.field);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 
 import pytest
 import torch
@@ -249,6 +250,26 @@ def test_out_of_memory_offers_what_to_lower_and_retries_with_it(ready, stage):
     again = stage.engine.runs[-1]
     assert (again.training.train_batch_size, again.training.gradient_checkpointing) == (1, True)
     assert again.network.network_dim == stage.engine.runs[0].network.network_dim != 77
+
+
+def test_a_run_over_before_the_page_asks_how_it_goes_is_still_told_of(ready, stage):
+    page, seen = ready, threading.Event()
+    page.on("response", lambda response: "/events" in response.url and seen.set())
+
+    def fail(settings):
+        assert seen.wait(20)
+        raise OutOfMemory("The graphics card ran out of memory.", "Lower the batch size.", {"train_batch_size": 1})
+
+    def hold(route):
+        if seen.is_set():
+            stage.runner.wait(20)
+        route.continue_()
+
+    stage.engine.fail = fail
+    page.route("**/train-lora/v1/status", hold)
+    page.click("#train_lora_train")
+    assert "ran out of memory" in finished(page, 10000)
+    assert page.is_enabled("#train_lora_train")
 
 
 def test_polling_is_calm_and_survives_a_lost_network(ready, stage):
