@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from app_stage import StageHost, recipe
 from starlette.requests import Request
@@ -10,6 +12,7 @@ from lib_lora_train.app import trust
 from lib_lora_train.app.refusals import Forbidden, Unauthorized
 from lib_lora_train.data.layout import existing
 from lib_lora_train.errors import SettingsError
+from lib_lora_train.hosts.guard import guard_of
 
 
 def _request(**headers):
@@ -47,6 +50,15 @@ def test_the_hosts_login_is_asked_for(tmp_path):
         trust.check_request(_request(), host)
     with pytest.raises(Forbidden):  # a foreign page does not even learn that
         trust.check_request(_request(origin="http://evil.example"), host)
+
+
+def test_a_name_that_was_made_to_point_here_is_refused(tmp_path):
+    """The browser calls it same-origin, since the page came by that name too."""
+    host = StageHost(tmp_path)
+    host.guard = lambda: guard_of(SimpleNamespace(api_auth=None))
+    trust.check_request(_request(host="127.0.0.1:7860", origin="http://127.0.0.1:7860"), host)
+    with pytest.raises(Forbidden, match="evil.example:7860"):
+        trust.check_request(_request(host="evil.example:7860", origin="http://evil.example:7860"), host)
 
 
 @pytest.mark.parametrize("field", ["train_data_dir", "reg_data_dir", "network_weights"])

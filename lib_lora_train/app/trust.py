@@ -1,4 +1,4 @@
-"""Who may ask what: authentication as the host's, no foreign origins, no folders outside the allowed ones."""
+"""Who may ask what: authentication as the host's, no foreign origins or names, only the allowed folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ def check_request(request: Request, host: Host) -> None:
             "This request comes from another web site.",
             "Use the Train LoRA tab of the web UI, or a program of your own.",
         )
-    reason = host.guard().check(request)
+    guard = host.guard()
+    name = guard.misnamed(request)
+    if name:
+        raise Forbidden(
+            f"This web UI does not know itself as {name[:100]}.",
+            "Open it by its number (http://127.0.0.1:7860), over https, or start it with --server-name or a login "
+            "(--gradio-auth).",
+        )
+    reason = guard.check(request)
     if reason:
         raise Unauthorized(reason, "Log in to the web UI first, or send the same credentials as to its API.")
 

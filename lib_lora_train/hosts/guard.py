@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from .addresses import misnamed
 from .base import Guard
 
 PAGE_TOKEN = "train-lora-page"  # name of the cookie and header by which our page is known
@@ -29,6 +30,7 @@ def guard_of(flags: Any) -> Guard:
         open_to_network=is_open(flags),
         insecure_allowed=bool(getattr(flags, "enable_insecure_extension_access", False)),
         page_token=_page_token if accounts else "",
+        misnamed=lambda request: "" if _is_known(request, accounts) else misnamed(request, flags),
     )
 
 
@@ -56,6 +58,12 @@ def _check(request: Any, accounts: dict[str, str]) -> str:
     if not ways or any(way() for way, _ in ways):
         return ""
     return f"This needs {' or '.join(name for _, name in ways)}."
+
+
+def _is_known(request: Any, accounts: dict[str, str]) -> bool:
+    """By a login or a password, which a browser sends to the name they were given to alone."""
+    app = request.scope.get("app")
+    return (getattr(app, "auth", None) is not None and _logged_in(request, app)) or _knows_password(request, accounts)
 
 
 def _logged_in(request: Any, app: Any) -> bool:
