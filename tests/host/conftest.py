@@ -12,19 +12,19 @@ import pytest
 from harness import STEP_S, Spec, WebUI
 
 HERE = Path(__file__).parent
-KINDS = ("a1111", "forge")
+LINES = ("a1111", "forge")
 CHECKPOINTS = {  # made beside the given one in every web UI's models folder
     "other.safetensors": materials.other_checkpoint,
 }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files named after one kind of web UI are for that kind."""
+    """Files named after one line of web UIs are for that line; all others ask the same of every web UI."""
     found = Spec.from_environment()
     for item in items:
-        kind = item.path.stem.split("_")[1]
-        if found is not None and item.path.parent == HERE and kind in KINDS and kind != found.kind:
-            item.add_marker(pytest.mark.skip(reason=f"for {kind}; this web UI is {found.kind}"))
+        line = item.path.stem.split("_")[1]
+        if found is not None and item.path.parent == HERE and line in LINES and line != found.kind.line:
+            item.add_marker(pytest.mark.skip(reason=f"for {line}; this web UI is {found.kind.name}"))
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kinds import Kind, kind_of
 from PIL import Image
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -65,9 +66,8 @@ class Spec:
         return Spec(folder, python, tuple(shlex.split(env.get("WEBUI_ARGS", "--api"))), checkpoint)
 
     @property
-    def kind(self) -> str:
-        """`a1111` or `forge`; host tests named after one are for it alone."""
-        return "forge" if (self.folder / "modules_forge").is_dir() else "a1111"
+    def kind(self) -> Kind:
+        return kind_of(self.folder)
 
     @property
     def listed(self) -> bool:
@@ -216,13 +216,29 @@ class WebUI:
         self.headers["Cookie"] = "; ".join(cookie for cookie in cookies if "unsecure" in cookie)
 
     def choose(self, name: str) -> str:
-        """Load a checkpoint as the page's list does; its title. Files put into `models_dir` are found."""
+        """Choose a checkpoint as the page's list does; its title. Files put into `models_dir` are found."""
         self.post("/sdapi/v1/refresh-checkpoints")
         titles = [model["title"] for model in self.get("/sdapi/v1/sd-models")]
         title = next(title for title in titles if title.startswith(name))
         if self.get("/sdapi/v1/options")["sd_model_checkpoint"] != title:
             self.post("/sdapi/v1/options", {"sd_model_checkpoint": title})
         return title
+
+    def load(self, name: str) -> str:
+        """Choose a checkpoint, and draw with it where nothing is loaded before; its title."""
+        title = self.choose(name)
+        if not self.spec.kind.loads_at_once:
+            self.txt2img("anything")
+        return title
+
+    def use_vae(self, path: Path | None) -> None:
+        """Draw with this VAE, which lies in the folder for them, from now on; None: with the checkpoint's own."""
+        if self.spec.kind.loads_at_once:
+            self.post("/sdapi/v1/refresh-vae")
+            self.post("/sdapi/v1/options", {"sd_vae": path.name if path else "None"})
+        else:
+            self.post("/probe/additional_modules", {"paths": [str(path)] if path else []})
+            self.txt2img("anything")
 
 
 def _decoded(raw: bytes) -> Any:

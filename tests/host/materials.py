@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 _UNET = "model.diffusion_model."
+_V_PARAMETERS = "  params:\n    parameterization: v\n    linear_start"
 _TEXT = "cond_stage_model.transformer.text_model."
 
 
@@ -31,9 +32,11 @@ def inpainting_weights(checkpoint: Path, target: Path) -> Path:
 
 
 def inpainting_checkpoint(checkpoint: Path, target: Path) -> Path:
-    """Nine input channels, and a `.yaml` that says so."""
+    """Nine input channels; where checkpoints have a `.yaml` beside them, that says so too."""
     inpainting_weights(checkpoint, target)
     yaml = target.with_suffix(".yaml")
+    if not yaml.exists():
+        return target
     text = yaml.read_text().replace("in_channels: 4, out_channels: 4, model", "in_channels: 9, out_channels: 4, model")
     text = text.replace("ddpm.LatentDiffusion", "ddpm.LatentInpaintDiffusion")
     yaml.write_text(text.replace("conditioning_key: crossattn", "conditioning_key: hybrid\n    finetune_keys: null"))
@@ -43,6 +46,14 @@ def inpainting_checkpoint(checkpoint: Path, target: Path) -> Path:
 def with_mark(checkpoint: Path, target: Path, key: str) -> Path:
     """The same weights and an empty tensor, by which checkpoints tell what they are."""
     return write_checkpoint({**load_file(checkpoint), key: torch.zeros(0)}, checkpoint, target)
+
+
+def v_checkpoint(checkpoint: Path, target: Path) -> Path:
+    """The same weights, and a `.yaml` that says that they predict v."""
+    if checkpoint.with_suffix(".yaml").exists():
+        return with_yaml(checkpoint, target, "  params:\n    linear_start", _V_PARAMETERS)
+    target.with_suffix(".yaml").write_text("model:\n  params:\n    parameterization: v\n")
+    return other_checkpoint(checkpoint, target, 0.0)
 
 
 def with_yaml(checkpoint: Path, target: Path, old: str, new: str) -> Path:

@@ -1,12 +1,15 @@
-"""A whole run in web UIs started with little memory or half precision: it ends well and leaves no trace."""
+"""A whole run in web UIs started with little memory or in other precisions: it ends well and leaves no trace."""
 
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
 from harness import WebUI
+from kinds import Way, ways
+from test_flags import skip_where_it_cannot_draw
 from webui_page import until
 
 from demo import pictures
@@ -31,12 +34,10 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("flags", [["--medvram"], ["--lowvram"], ["--precision", "half"]], ids=" ".join)
-def test_a_whole_run(new_webui, flags: list[str], tmp_path: Path):
-    half = "half" in flags
-    with new_webui(args=flags, without=["--no-half", "--no-half-vae"] if half else []) as ui:
-        if half and ui.post("/probe/versions")["torch"].startswith("2.1."):
-            pytest.skip("torch 2.1 has no half precision convolutions on CPUs; the web UI cannot draw either")
+@pytest.mark.parametrize("way", ways(os.environ.get("WEBUI_DIR", "")))
+def test_a_whole_run(new_webui, way: Way, tmp_path: Path):
+    with new_webui(args=way.flags, without=way.without) as ui:
+        skip_where_it_cannot_draw(ui, way)
         weights, picture = ui.post("/probe/weights"), ui.txt2img(PLAIN)
         told = train(ui, pictures.make(tmp_path / "pictures"), picture)
         assert [event["event"] for event in told if event["event"] in ("Finished", "Failed")] == ["Finished"], told[-1]

@@ -1,20 +1,11 @@
-"""Borrowing in the real Forge: what holds on A1111 holds here, and what only Forge does to its weights."""
+"""Borrowing in the real Forge and its kin: what only they do to their weights."""
 
 from __future__ import annotations
 
 import materials
 import pytest
 from harness import Spec, WebUI
-from test_a1111_loan import (  # noqa: F401 the same promises
-    _unchanged,
-    test_a_merged_lora_is_taken_out_and_comes_back_with_the_next_picture,
-    test_an_exception_changes_no_weight_and_frees_the_lock,
-    test_an_unloaded_checkpoint_is_lent_all_the_same,
-    test_backward_runs_through_the_borrowed_modules,
-    test_borrowed_modules_compute_what_the_hosts_compute,
-    test_borrowed_tensors_are_the_hosts,
-    test_clip_skip_and_schedule_follow_the_hosts_options,
-)
+from test_loan import _unchanged  # noqa: F401 a fixture
 
 pytestmark = pytest.mark.host
 PLAIN, STYLED = "red circle", "red circle <lora:styled:1>"
@@ -23,14 +14,6 @@ PLAIN, STYLED = "red circle", "red circle <lora:styled:1>"
 @pytest.fixture(scope="module", autouse=True)
 def _styled(webui: WebUI, spec: Spec) -> None:
     materials.lora(spec.checkpoint, webui.lora_dir / "styled.safetensors")
-
-
-def test_status_names_the_loaded_checkpoint(webui: WebUI, spec: Spec):
-    status = webui.post("/probe/status")
-    assert status["host"].startswith("Forge ")
-    assert status["checkpoint"].startswith(spec.checkpoint.name)
-    assert (status["family"], status["prediction"], status["problem"]) == ("SD1", "epsilon", "")
-    assert status["precision"] and 0 < status["memory_used_gb"] < status["memory_total_gb"]
 
 
 def test_a_checkpoint_that_is_only_chosen_is_described_from_its_file(webui: WebUI, spec: Spec):
@@ -88,43 +71,11 @@ def test_quantised_storage_is_refused_by_name(webui: WebUI, spec: Spec):
         webui.post("/probe/load_again")
 
 
-def test_v_prediction_is_read_from_the_yaml_beside_it(webui: WebUI, spec: Spec):
-    path = materials.other_checkpoint(spec.checkpoint, webui.models_dir / "vpred.safetensors", 0.0)
-    path.with_suffix(".yaml").write_text("model:\n  params:\n    parameterization: v\n")
-    webui.choose("vpred.safetensors")
-    assert webui.post("/probe/lend")["prediction"] == "v_prediction"
-    assert webui.post("/probe/status")["prediction"] == "v_prediction"
-
-
 def test_a_zero_snr_checkpoint_is_recognised(webui: WebUI, spec: Spec):
     materials.with_mark(spec.checkpoint, webui.models_dir / "ztsnr.safetensors", "ztsnr")
     webui.choose("ztsnr.safetensors")
     loan = webui.post("/probe/lend")
     assert loan["zero_terminal_snr"] is True and loan["last_alpha"] < 1e-6
-
-
-def test_another_vae_is_part_of_what_is_lent(webui: WebUI, spec: Spec):
-    folder = webui.data_dir / "models" / "VAE"
-    folder.mkdir(exist_ok=True)
-    path = materials.vae_file(spec.checkpoint, folder / "bright.safetensors")
-    webui.post("/probe/additional_modules", {"paths": [str(path)]})
-    try:
-        loan = webui.post("/probe/lend")
-        assert loan["vae"] == webui.post("/probe/status")["vae"] == "bright.safetensors"
-        assert "bright.safetensors" in loan["notes"][0]
-        assert webui.post("/probe/same_outputs")["vae_decoder"] < 1e-5
-    finally:
-        webui.post("/probe/additional_modules", {"paths": []})
-    assert webui.post("/probe/lend")["vae"] == ""
-
-
-def test_an_inpainting_checkpoint_is_refused_before_and_after_it_is_loaded(webui: WebUI, spec: Spec):
-    materials.inpainting_weights(spec.checkpoint, webui.models_dir / "holes.safetensors")
-    webui.choose("holes.safetensors")
-    assert "inpainting" in webui.post("/probe/status")["problem"]
-    refusal, status = webui.post("/probe/lend_error"), webui.post("/probe/status")
-    assert "inpainting" in refusal["error"] and refusal["kind"] == "HostError" and refusal["free"]
-    assert "inpainting" in status["problem"] and status["remedy"]
 
 
 def test_a_checkpoint_that_cannot_be_loaded_is_an_error_and_the_next_one_is_fine(webui: WebUI, spec: Spec):

@@ -34,6 +34,8 @@ class WebPage:
 
     def ready(self) -> None:
         self.page.wait_for_selector("#txt2img_prompt textarea")
+        self.page.wait_for_function("window.trainLora && trainLora.wake && document.querySelector('#train-lora-root')")
+        self.eval("trainLora.wake()")
         self.page.wait_for_function(
             "window.trainLora && trainLora.recipe && trainLora.recipe.ready && trainLora.status"
         )
@@ -144,11 +146,11 @@ class WebPage:
         self.ready()
 
     def choose_checkpoint(self, name: str) -> None:
-        """In the list at the top of the page; and drawn with, which is when Forge loads it."""
-        chooser = ".model_selection" if self.ui.spec.kind == "forge" else "#setting_sd_model_checkpoint"
-        self.page.click(f"{chooser} input")
-        self.page.click(f"{chooser} ul.options li:has-text('{name}')")
-        if self.ui.spec.kind == "forge":
+        """In the list at the top of the page; and drawn with, which is when some web UIs load it."""
+        kind = self.ui.spec.kind
+        self.page.click(f"{kind.chooser} input")
+        self.page.click(f"{kind.chooser} ul.options li:has-text('{name}')")
+        if not kind.loads_at_once:
             until(lambda: name in self.ui.get("/sdapi/v1/options")["sd_model_checkpoint"])
             self.ui.txt2img("anything")
 

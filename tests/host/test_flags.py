@@ -1,11 +1,13 @@
-"""Web UIs started in other ways: little memory, half precision, nothing loaded, passwords, open to the network."""
+"""Web UIs started in other ways: little memory, other precisions, nothing loaded, passwords, open to the network."""
 
 from __future__ import annotations
 
 import base64
+import os
 
 import pytest
 from harness import Spec, WebUI
+from kinds import Way, ways
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 PROMPT = "red circle"
@@ -29,27 +31,37 @@ def keeps_its_promises(ui: WebUI, tolerance: float) -> None:
     assert ui.txt2img(PROMPT) == picture
 
 
-@pytest.mark.parametrize("flag", ["--medvram", "--lowvram"])
-def test_with_little_memory(new_webui, flag: str):
-    with new_webui(args=[flag]) as ui:
-        keeps_its_promises(ui, 1e-5)
+@pytest.mark.parametrize("way", ways(os.environ.get("WEBUI_DIR", "")))
+def test_with_other_flags(new_webui, way: Way):
+    with new_webui(args=way.flags, without=way.without) as ui:
+        skip_where_it_cannot_draw(ui, way)
+        ui.txt2img("anything")  # some load with their first picture
+        assert ui.post("/probe/lend")["dtype"] == f"torch.{way.stored}"
+        assert ui.post("/probe/status")["precision"].startswith(way.shown)
+        keeps_its_promises(ui, way.apart)
 
 
-def test_with_half_precision(new_webui):
-    with new_webui(args=["--precision", "half"], without=["--no-half", "--no-half-vae"]) as ui:
-        if ui.post("/probe/versions")["torch"].startswith("2.1."):
-            pytest.skip("torch 2.1 has no half precision convolutions on CPUs; the web UI cannot draw either")
-        assert ui.post("/probe/status")["precision"] == "fp16"
-        assert ui.post("/probe/lend")["dtype"] == "torch.float16"
-        keeps_its_promises(ui, 5e-3)
+def skip_where_it_cannot_draw(ui: WebUI, way: Way) -> None:
+    if way.stored == "float16" and ui.post("/probe/versions")["torch"].startswith("2.1."):
+        pytest.skip("torch 2.1 has no half precision convolutions on CPUs; the web UI cannot draw either")
 
 
 def test_with_nothing_loaded_yet(new_webui, spec: Spec):
-    with new_webui(args=["--skip-load-model-at-start"]) as ui:
+    with new_webui(args=["--skip-load-model-at-start"] if spec.kind.loads_at_once else []) as ui:
         status = ui.post("/probe/status")
-        assert (status["checkpoint"], status["family"], status["problem"]) == ("", "", "")  # it will load by itself
+        assert (status["prediction"], status["problem"]) == ("", "")  # it will load by itself
         assert ui.post("/probe/lend")["path"] == str(spec.checkpoint)
-        assert ui.post("/probe/status")["checkpoint"].startswith(spec.checkpoint.name)
+        status = ui.post("/probe/status")
+        assert status["checkpoint"].startswith(spec.checkpoint.name) and status["prediction"] == "epsilon"
+
+
+def test_without_the_lora_extension(new_webui, spec: Spec):
+    """Nobody merges LoRAs then; borrowing and publishing do without it."""
+    with new_webui(options={"disabled_extensions": [spec.kind.lora_extension]}) as ui:
+        assert ui.request("GET", "/sdapi/v1/loras")[0] == 404
+        assert ui.post("/probe/lend")["foreign_storages"] == 0
+        (ui.lora_dir / "unseen.safetensors").write_bytes(b"")
+        assert ui.post("/probe/publish", {"name": "unseen"}) == {}
 
 
 def test_passwords_of_page_and_api(new_webui):

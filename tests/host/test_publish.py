@@ -98,3 +98,15 @@ def test_folders_are_the_hosts(webui: WebUI):
     folders = webui.post("/probe/folders")
     assert Path(folders["lora"]) == webui.lora_dir
     assert Path(folders["data"]) == webui.data_dir / "train-lora"
+
+
+def test_a_released_file_is_not_mapped_any_more(webui: WebUI, spec: Spec):
+    """Where files in use cannot be replaced, and where a mapped file that changes its length ends the server."""
+    path = materials.lora(spec.checkpoint, webui.lora_dir / "mapped.safetensors")
+    webui.post("/probe/publish", {"name": "mapped"})
+    webui.txt2img("red circle <lora:mapped:1>")
+    assert webui.post("/probe/mapped", {"path": str(path)})["mapped"]
+    webui.post("/probe/release", {"name": "mapped"})
+    assert not webui.post("/probe/mapped", {"path": str(path)})["mapped"]
+    path.write_bytes(b"")  # would end the server with a bus error
+    webui.txt2img("red circle")
