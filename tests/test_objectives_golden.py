@@ -203,12 +203,24 @@ def test_l1_and_l2(tensors):
         near(ours, tensors[f"huber/{kind}_none"])
 
 
+@numbered("masked_loss")
+def test_masked_loss(facts, tensors, index):
+    """The reference's mask pictures come as its pipeline has them: the first channel, from -1..1."""
+    case, prefix = facts["masked_loss"]["cases"][index], f"masked_loss/{index}/"
+    errors = tensors[prefix + "loss"]
+    if case["batch_key"] is None:
+        near(errors, tensors[prefix + "out"])  # no mask, nothing happens
+        return
+    masks = tensors[prefix + "mask"]
+    masks = masks[:, 0] / 2 + 0.5 if case["batch_key"] == "conditioning_images" else masks
+    near(losses.masked(errors, masks), tensors[prefix + "out"])
+
+
 @numbered("batch_loss")
 def test_batch_loss(facts, tensors, index):
     case, prefix = facts["batch_loss"]["cases"][index], f"batch_loss/{index}/"
-    if case["has_alpha_masks"]:
-        pytest.skip("masked loss is not offered")
+    masks = tensors[prefix + "alpha_masks"] if case["has_alpha_masks"] else None
     kind = "v_prediction" if case["args"]["v_parameterization"] else "epsilon"
     objective = Objective(tensors["sd/alphas_cumprod"], kind, **chosen(case["args"]))
-    each = objective.losses(tensors[prefix + "pred"], tensors[prefix + "target"], tensors[prefix + "timesteps"])
+    each = objective.losses(tensors[prefix + "pred"], tensors[prefix + "target"], tensors[prefix + "timesteps"], masks)
     near((each * tensors[prefix + "loss_weights"]).mean(), tensors[prefix + "loss"])

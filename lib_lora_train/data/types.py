@@ -62,4 +62,5 @@ class Batch:
     sizes: Tensor
     is_reg: Tensor  # [B] bool
     loss_weights: Tensor  # [B] float32
+    masks: Tensor | None = None  # [B, h, w] float32 in 0..1, how much each part counts; None: all of it
     conditioning: Conditioning | None = None  # from the text cache (CPU); None: encode `captions`

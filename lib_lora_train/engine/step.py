@@ -46,7 +46,8 @@ class Stepper:
         predicted = self.loan.family.predict(
             self.loan, noisy.to(self.dtype), draws.timesteps, self.encode(batch), batch.sizes.to(device)
         )
-        return self.objective.losses(predicted, target, draws.timesteps) * batch.loss_weights.to(device)
+        masks = None if batch.masks is None else batch.masks.to(device)
+        return self.objective.losses(predicted, target, draws.timesteps, masks) * batch.loss_weights.to(device)
 
     def step(self, group: Sequence[Batch], rate_factor: float) -> Generator[Phase, None, float]:
         """Moves the parameters by the gradient of the mean loss over all samples of `group` and returns that loss, so

@@ -10,7 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from . import timesteps
 from .targets import coarse_noise
+from .timesteps import Density
 
 
 class Key(Protocol):
@@ -27,13 +29,14 @@ class Key(Protocol):
 @dataclass(frozen=True)
 class Wanted:
     """What is drawn besides noise and offsets. Timesteps come from `first` to `last` - 1, all are `first` when these
-    are equal. `levels` of multires noise at most, 0 for none."""
+    are equal, as often as `density` says. `levels` of multires noise at most, 0 for none."""
 
     first: int = 0
     last: int = 1000
     levels: int = 0
     discount: float = 0.0
     perturbation: bool = False
+    density: Density = Density()
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,13 @@ def draw(seed: int, keys: Sequence[Key], shape: Sequence[int], wanted: Wanted | 
 
     return Draws(
         noise=stacked(lambda g: torch.randn(shape, generator=g), "noise"),
-        timesteps=stacked(lambda g: _timestep(wanted, g), "timestep"),
+        timesteps=stacked(lambda g: timesteps.draw(wanted.density, wanted.first, wanted.last, g), "timestep"),
         offsets=stacked(lambda g: torch.randn(channels, generator=g), "offset"),
         strengths=stacked(lambda g: torch.rand((), generator=g), "offset strength"),
         coarse=stacked(lambda g: _coarse(shape, wanted, g), "multires") if wanted.levels else None,
         perturbation=stacked(lambda g: torch.randn(shape, generator=g), "perturb") if wanted.perturbation else None,
         perturbation_strengths=stacked(lambda g: torch.rand((), generator=g), "perturb strength"),
     )
-
-
-def _timestep(wanted: Wanted, source: torch.Generator) -> Tensor:
-    return torch.randint(wanted.first, max(wanted.last, wanted.first + 1), (1,), generator=source)[0]
 
 
 def _coarse(shape: tuple[int, ...], wanted: Wanted, source: torch.Generator) -> Tensor:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -33,6 +34,12 @@ KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l2": l2, "l1": l1, "hub
 def by_element(kind: str, predicted: Tensor, target: Tensor, thresholds: Tensor) -> Tensor:
     """[B, C, h, w]; `thresholds` [B] matter to huber and smooth_l1 only."""
     return KINDS[kind](predicted.float() - target.float(), thresholds.view(-1, 1, 1, 1))
+
+
+def masked(errors: Tensor, masks: Tensor) -> Tensor:
+    """`errors` [B, C, h, w] times `masks` [B, H, W] in 0..1, shrunk to their size by averaging. Not renormalised: a
+    picture of which half counts has half the loss, as in sd-scripts (golden 01_loss_noise `masked_loss`)."""
+    return errors * F.interpolate(masks.to(errors.dtype)[:, None], errors.shape[2:], mode="area")
 
 
 def per_sample(errors: Tensor) -> Tensor:

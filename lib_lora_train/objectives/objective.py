@@ -13,6 +13,7 @@ from ..families.loan import Loan
 from ..settings.schema import LossSettings
 from . import losses, schedule, targets, weightings
 from .draws import Draws, Key, Wanted, draw
+from .timesteps import Density
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class Objective:
     ip_noise_gamma_random_strength: bool = False
     min_timestep: int = 0
     max_timestep: int = 1000
+    timestep_sampling: str = "uniform"
+    sigmoid_scale: float = 1.0
+    logit_mean: float = 0.0
+    logit_std: float = 1.0
+    mode_scale: float = 1.29
+    discrete_flow_shift: float = 1.0
     loss_type: str = "l2"
     huber_schedule: str = "snr"
     huber_c: float = 0.1
@@ -57,8 +64,21 @@ class Objective:
             levels=self.multires_noise_iterations,
             discount=self.multires_noise_discount,
             perturbation=self.ip_noise_gamma > 0,
+            density=self.density,
         )
         return draw(seed, keys, shape, wanted)
+
+    @property
+    def density(self) -> Density:
+        """How often each timestep is drawn."""
+        return Density(
+            self.timestep_sampling,
+            self.sigmoid_scale,
+            self.logit_mean,
+            self.logit_std,
+            self.mode_scale,
+            self.discrete_flow_shift,
+        )
 
     def noised(self, latents: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """(noisy latents, target), both [B, C, h, w] float32. Offset first, then coarse levels; what perturbs the
@@ -79,9 +99,12 @@ class Objective:
             noise = targets.with_offset(noise, draws.offsets, strength)
         return noise if draws.coarse is None else targets.with_coarse(noise, draws.coarse)
 
-    def losses(self, predicted: Tensor, target: Tensor, timesteps: Tensor) -> Tensor:
-        """Loss per sample [B] with all weights by timestep; not yet with the samples' own weights."""
+    def losses(self, predicted: Tensor, target: Tensor, timesteps: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Loss per sample [B] with all weights by timestep; not yet with the samples' own weights. `masks` [B, H, W]
+        in 0..1 say how much each part of a picture counts."""
         errors = losses.by_element(self.loss_type, predicted, target, self.thresholds[timesteps])
+        if masks is not None:
+            errors = losses.masked(errors, masks)
         return losses.per_sample(errors) * self.weights(timesteps)
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 
 from .describe import fields
 from .load import to_mapping
-from .schema import OptimizerSettings, Settings, size_of
+from .schema import LossSettings, OptimizerSettings, Settings, size_of
 
 ADAPTIVE = ("Prodigy", "DAdaptAdam", "DAdaptLion")
 _D_ADAPTATION = ("DAdaptAdam", "DAdaptLion")
@@ -154,6 +154,22 @@ def _losses(settings: Settings, _facts: Facts) -> Iterator[Advice]:
         yield Advice("min_timestep", "The first timestep is above the last.", "error")
 
 
+_OWN_NUMBERS = {  # of `timestep_sampling`: field -> the kinds that use it
+    "sigmoid_scale": ("sigmoid", "shift"),
+    "logit_mean": ("logit_normal",),
+    "logit_std": ("logit_normal",),
+    "mode_scale": ("mode",),
+    "discrete_flow_shift": ("shift",),
+}
+
+
+def _timesteps(settings: Settings, _facts: Facts) -> Iterator[Advice]:
+    loss, usual = settings.loss, LossSettings()
+    for name, kinds in _OWN_NUMBERS.items():
+        if loss.timestep_sampling not in kinds and getattr(loss, name) != getattr(usual, name):
+            yield Advice(name, f"Not used with timesteps `{loss.timestep_sampling}`; it is for {' and '.join(kinds)}.")
+
+
 def _base(settings: Settings, facts: Facts) -> Iterator[Advice]:
     wanted = settings.loss.v_parameterization
     if facts.prediction and wanted != "auto" and (wanted == "yes") != (facts.prediction == "v_prediction"):
@@ -167,5 +183,6 @@ def _base(settings: Settings, facts: Facts) -> Iterator[Advice]:
 
 
 _RULES: tuple[Callable[[Settings, Facts], Iterator[Any]], ...] = (
-    _ranges, _network, _adaptive, _own_schedule, _fixed_rates, _schedule, _pictures, _captions, _losses, _base,
+    _ranges, _network, _adaptive, _own_schedule, _fixed_rates, _schedule, _pictures, _captions, _losses, _timesteps,
+    _base,
 )  # fmt: skip

@@ -110,6 +110,30 @@ class LossSettings(Section):
         int, _o("First timestep", "Only noise from here on is trained: details below, composition above.", ge=0, le=999)
     ] = 0
     max_timestep: Annotated[int, _o("Last timestep", "Up to here, itself excluded; 1000 is all.", ge=0, le=1000)] = 1000
+    timestep_sampling: Annotated[
+        Literal["uniform", "sigmoid", "logit_normal", "mode", "cosmap", "shift"],
+        _o(
+            "Timesteps",
+            "How often each amount of noise is trained. uniform: all alike, as these models were made; the others "
+            "favour the middle, each with its own number below; shift moves it towards noise (composition).",
+        ),
+    ] = "uniform"
+    sigmoid_scale: Annotated[
+        float, _o("Sigmoid scale", "Of sigmoid and shift: larger is wider.", ge=0.01, advice=(0.5, 2))
+    ] = 1.0
+    logit_mean: Annotated[
+        float, _o("Logit mean", "Of logit_normal: above 0 more noise, below 0 more detail.", advice=(-1, 1))
+    ] = 0.0
+    logit_std: Annotated[
+        float, _o("Logit deviation", "Of logit_normal: larger is wider.", ge=0.01, advice=(0.5, 2))
+    ] = 1.0
+    mode_scale: Annotated[
+        float,
+        _o("Mode scale", "Of mode: above 0 the middle, below 0 both ends.", ge=-1, le=1.75, advice=(-0.5, 1.75)),
+    ] = 1.29
+    discrete_flow_shift: Annotated[
+        float, _o("Shift", "Of shift: above 1 towards noise, below 1 towards detail.", ge=0.01, advice=(0.5, 3))
+    ] = 1.0
     loss_type: Annotated[
         Literal["l2", "l1", "huber", "smooth_l1"],
         _o("Loss", "huber and smooth_l1 heed outliers less: better with flawed pictures."),
