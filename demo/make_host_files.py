@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from .make_model import SIZES
-from .tiny import _clip_folder
+from .tiny import clip_folder
 
 CHECKPOINT = Path(__file__).with_name("demo-sd1.safetensors")
 _BLANK = "CLIP_FOLDER"  # in the yaml that is shipped
@@ -21,7 +21,7 @@ def put(folder: Path, checkpoint: Path = CHECKPOINT) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     clip = folder / f"{checkpoint.stem}-clip"
-    _clip_folder(clip, SIZES)
+    clip_folder(clip, SIZES)
     target = folder / checkpoint.name
     if target.resolve() != checkpoint.resolve():
         shutil.copyfile(checkpoint, target)

@@ -39,7 +39,7 @@ def make(
     tensors = {key: _tensor(key, shape).to(dtype) for key, shape in checkpoint(sizes).items()}
     marks = {"v_pred": v_prediction, "ztsnr": zero_terminal_snr}
     save_file({**tensors, **{mark: torch.empty(0) for mark, there in marks.items() if there}}, path, {"format": "pt"})
-    _clip_folder(folder / f"{name}-clip", sizes)
+    clip_folder(folder / f"{name}-clip", sizes)
     yaml = configuration(sizes, v_prediction, folder / f"{name}-clip")
     path.with_suffix(".yaml").write_text(yaml, encoding="utf-8")
     return path
@@ -61,7 +61,7 @@ def _tensor(key: str, shape: tuple[int, ...]) -> Tensor:
     return weight
 
 
-def _clip_folder(folder: Path, sizes: Sizes) -> None:
+def clip_folder(folder: Path, sizes: Sizes) -> None:
     """What transformers' `from_pretrained` reads for CLIP's configuration and tokenizer."""
     folder.mkdir(exist_ok=True)
     words, merges = vocabulary()
