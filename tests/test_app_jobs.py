@@ -10,6 +10,7 @@ import torch
 from app_stage import StageEngine, StageHost, pictures, recipe
 
 from lib_lora_train.app import jobs, runs
+from lib_lora_train.app.claim import claim
 from lib_lora_train.app.jobs import JobRunner
 from lib_lora_train.app.refusals import Conflict, Forbidden, NotFound
 from lib_lora_train.engine import state
@@ -298,6 +299,21 @@ def test_an_interrupted_run_goes_on_under_its_id(stage):
         runner.continue_run(folder.root.name)
     with pytest.raises(NotFound):
         runner.continue_run("../../etc")
+
+
+def test_a_run_that_another_program_continues_is_left_alone(stage):
+    host, engine, runner, settings = stage
+    folder = runs.create(host.data_dir(), settings)
+    state.save(folder.state, 1, state.State({}, {}))
+    other = claim(folder)
+    assert runs.listing(host.data_dir())[0]["state"] == "running"
+    with pytest.raises(Conflict, match="another program"):
+        runner.continue_run(folder.root.name)
+    assert runner.status() is None and engine.resumed == []
+    other.release()
+    runner.continue_run(folder.root.name)
+    assert runner.wait(20)
+    claim(folder).release()  # free again with the end of the run
 
 
 def test_events_are_asked_for_piece_by_piece(stage):

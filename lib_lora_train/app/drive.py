@@ -37,6 +37,7 @@ class Job:
     resume: bool = False
     control: Control = field(default_factory=Control)
     over: Flag = field(default_factory=Flag)
+    release: Callable[[], None] = lambda: None  # of the claim on its folder
 
     @property
     def id(self) -> str:
@@ -63,6 +64,7 @@ class Drive:
                 log.exception("Train LoRA: the run %s ended with an error", self.job.id)
             self._fail(error)
         finally:
+            self.job.release()
             self.job.over.set()
 
     def tell(self, event: Event) -> None:

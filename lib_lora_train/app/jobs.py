@@ -16,6 +16,7 @@ from ..hosts.base import Host
 from ..settings import recipe
 from ..settings.schema import Settings
 from . import fitness, runs, trust
+from .claim import claim
 from .drive import Drive, Job
 from .journal import Journal, as_dicts
 from .refusals import Conflict, NotFound
@@ -72,7 +73,6 @@ class JobRunner:
                     + ("it is finished." if state == "done" else "nothing of it had been saved yet."),
                     "Train again with its recipe.",
                 )
-            folder.make().tidy()
             return self._begin(folder, settings, resume=True)
 
     @property
@@ -137,7 +137,15 @@ class JobRunner:
             )
 
     def _begin(self, folder: RunFolder, settings: Settings, resume: bool) -> str:
-        job = Job(settings, folder, Journal(folder.events, resume), resume)
+        held = claim(folder)  # before anything in it is touched
+        try:
+            if resume:
+                folder.make().tidy()
+            journal = Journal(folder.events, resume)
+        except Exception:
+            held.release()
+            raise
+        job = Job(settings, folder, journal, resume, release=held.release)
         drive = Drive(job, self._host, self._engine)
         self._job = job
         # A daemon, so that the program can end at any time: what is on disk lets the run go on later.

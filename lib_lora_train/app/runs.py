@@ -20,6 +20,7 @@ from ..settings import recipe
 from ..settings.load import to_mapping
 from ..settings.schema import Settings
 from . import journal
+from .claim import is_claimed
 from .refusals import NotFound
 
 _NEWEST = 100  # a page lists no more
@@ -141,7 +142,8 @@ def _newest(data_dir: Path) -> list[RunFolder]:
 def _entry(folder: RunFolder, running: bool) -> dict[str, Any]:
     settings, problem = _recipe(folder)
     past = told(folder)
-    became = "running" if running else past["state"]
+    elsewhere = past["state"] == "interrupted" and is_claimed(folder)  # by another program
+    became = "running" if running or elsewhere else past["state"]
     return {
         "started": folder.recipe.stat().st_mtime,
         **past,
