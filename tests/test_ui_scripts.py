@@ -8,12 +8,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = [*sorted((ROOT / "javascript").glob("*.js")), ROOT / "lib_lora_train" / "ui" / "standalone.js"]
-STYLE = ROOT / "style.css"
+UI = ROOT / "lib_lora_train" / "ui"
+START = [*sorted((ROOT / "javascript").glob("*.js")), ROOT / "style.css"]  # on the web UI's page from its start
+SCRIPTS = [*sorted((ROOT / "javascript").glob("*.js")), *sorted((UI / "page").rglob("*.js")), UI / "standalone.js"]
+STYLE = UI / "page" / "tab" / "style.css"
 
 
-def test_the_page_stays_light():
-    assert sum(path.stat().st_size for path in SCRIPTS) < 100_000
+def _weight(paths) -> int:
+    return sum(path.stat().st_size for path in paths)
+
+
+def test_the_web_uis_page_stays_light():
+    assert _weight(START) < 15_000
+    assert _weight([*START, *(UI / "page" / "tab").iterdir()]) < 130_000, "with what the first look at the tab loads"
+
+
+def test_the_web_uis_own_page_gets_rules_for_nothing_but_our_button():
+    selectors = re.findall(r"^([^/{]+)\{", (ROOT / "style.css").read_text(encoding="utf-8"), re.MULTILINE)
+    assert selectors and all(one.startswith(".train-lora-") for one in selectors)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

@@ -22,7 +22,7 @@ from ..settings.describe import describe
 from ..settings.load import from_mapping, to_mapping
 from ..settings.presets import PRESETS
 from ..settings.schema import Settings
-from . import bodies, runs, trust, uploads, warm
+from . import bodies, page, runs, trust, uploads, warm
 from .check import check as what_will_happen
 from .datasets import DataSets
 from .jobs import WISHES, JobRunner, runner
@@ -125,6 +125,10 @@ def lora(desk: Desk, ask: Ask) -> dict[str, Any]:
     return recipe_of_card(desk.host.lora_dir(), ask.text("name"))
 
 
+def page_part(desk: Desk, ask: Ask) -> Response:
+    return page.part(ask.text("name"))
+
+
 def _wish(name: str) -> Handler:
     def handler(desk: Desk, ask: Ask) -> dict[str, Any]:
         desk.runner.tell(name)
@@ -149,6 +153,7 @@ GET: dict[str, Handler] = {
     "runs/{id}/file": run_file,
     "pictures": picture,
     "lora": lora,
+    "page": page_part,
 }
 POST: dict[str, Handler] = {"check": check, "start": start, "continue": go_on, **{name: _wish(name) for name in WISHES}}
 

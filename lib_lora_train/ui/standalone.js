@@ -42,6 +42,7 @@ var gradioApp = () => document;
   }
 
   async function drawCards() {
+    await trainLora.wake();
     const { el, button } = trainLora.dom;
     const place = document.querySelector('#train-lora-cards');
     if (!place) return;

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..app import page
 from . import gradio_compat
 
 TITLE, NAME = "Train LoRA", "train_lora"
@@ -29,7 +30,8 @@ def root(text: str, settings: Mapping[str, Any] | None = None, key: str = "", to
     """Markup of the root element; everything given is escaped."""
     given = f' data-settings="{escape(json.dumps(dict(settings)), quote=True)}"' if settings else ""
     shown = f' data-token="{escape(token, quote=True)}"' if token else ""
-    return f'<div id="train-lora-root" data-key="{escape(key, quote=True)}"{given}{shown}>{escape(text)}</div>'
+    about = f'data-key="{escape(key, quote=True)}" data-version="{page.version()}"'
+    return f'<div id="train-lora-root" {about}{given}{shown}>{escape(text)}</div>'
 
 
 def on_ui_tabs(token: str = "") -> list[tuple[gr.Blocks, str, str]]:

@@ -1,4 +1,4 @@
-// "Train again": a button on every LoRA card, and the panel that says what came with the file.
+// "Train again" from a LoRA card: its recipe comes into the form, and a panel says what came with the file.
 var trainLora = window.trainLora || {};
 
 (function (tl) {
@@ -63,26 +63,5 @@ var trainLora = window.trainLora || {};
     return place;
   }
 
-  function cardButton(name) {
-    const { el } = tl.dom;
-    const act = (event) => {
-      event.preventDefault();
-      event.stopPropagation(); // the card itself would put the LoRA into the prompt
-      open(name);
-    };
-    return el('div', {
-      class: 'train-lora-again card-button', role: 'button', tabindex: 0, title: 'Train again', 'aria-label': `Train ${name} again`,
-      on: { click: act, keydown: (event) => (event.key === 'Enter' || event.key === ' ') && act(event) },
-    });
-  }
-
-  /** Give every LoRA card that lacks it the button; called after each change of the page. */
-  function decorate() {
-    for (const card of tl.host.page().querySelectorAll('[id$="_lora_cards"] .card[data-name]')) {
-      const place = card.querySelector('.button-row');
-      if (place && !place.querySelector('.train-lora-again')) place.prepend(cardButton(card.dataset.name));
-    }
-  }
-
-  tl.again = { panel, open, decorate };
+  tl.again = { panel, open };
 })(trainLora);

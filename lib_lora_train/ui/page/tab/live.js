@@ -11,6 +11,7 @@ var trainLora = window.trainLora || {};
   tl.current = null; // the run shown: the one that is on, else the last one
   let timer = 0, asking = false, failures = 0, lastAsked = 0;
   let on = ''; // the run that was on when last heard of
+  let kept = null; // what the browser remembers of it
 
   const seen = () => !document.hidden && tl.tab && tl.tab.visible();
 
@@ -63,6 +64,7 @@ var trainLora = window.trainLora || {};
     tl.status = status;
     const job = status.job, now = job ? job.id : '';
     tl.emit('status', status);
+    if (now !== kept) tl.store.set('on', kept = now); // a page loaded meanwhile knows by it that there is something to watch
     if (job && (seen() || now !== was)) await watch(now, job.name);
     const ended = was && now !== was;
     if (ended && tl.current && tl.current.id === was) await watch(was);

@@ -1,0 +1,102 @@
+// All that is on the page from the start: the button on LoRA cards, and loading the tab's parts when they are first used.
+var trainLora = window.trainLora || {};
+
+(function (tl) {
+  'use strict';
+
+  const page = () => (typeof gradioApp === 'function' ? gradioApp() : document);
+  const root = () => page().querySelector('#train-lora-root');
+  const parts = {}; // name: promise of a part that is loaded, or on its way
+
+  /** Where the API asks for a password but the page does not: shows the routes that we are this page. */
+  function identify() {
+    const { token } = root().dataset;
+    if (token) document.cookie = `train-lora-page=${token}; path=/; SameSite=Strict`;
+  }
+
+  /** A script or style sheet into the page's head; rejected when it does not come. */
+  function fetched(tag, props) {
+    return new Promise((resolve, reject) => {
+      const node = document.createElement(tag);
+      node.onload = resolve;
+      node.onerror = () => {
+        node.remove();
+        reject(new Error('A part of the Train LoRA tab did not load.'));
+      };
+      document.head.append(Object.assign(node, props));
+    });
+  }
+
+  const address = (name) => tl.api.url('page', { name, v: root().dataset.version || '' });
+
+  /** Load a part of the page (a folder of `lib_lora_train/ui/page`), once; after a failure it may be tried again. */
+  tl.load = function (part) {
+    parts[part] = parts[part] || fetched('script', { src: address(`${part}.js`) }).catch((error) => {
+      delete parts[part];
+      throw error;
+    });
+    return parts[part];
+  };
+
+  let woken = null;
+
+  async function begin() {
+    identify();
+    await Promise.all([fetched('link', { rel: 'stylesheet', href: address('tab.css') }), tl.load('tab')]);
+    tl.tab.start();
+  }
+
+  /** Make the tab, once: when it is first looked at, or asked for by a card. */
+  tl.wake = function () {
+    woken = woken || begin().catch((error) => {
+      woken = null;
+      const place = root();
+      if (place) place.textContent = `${error.message} Trying again…`;
+      setTimeout(tl.wake, 5000);
+    });
+    return woken;
+  };
+
+  let watched = null;
+  const sight = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && tl.wake());
+
+  /** Gradio may put a new root in the place of the old one; the tab goes where it is now. */
+  function look() {
+    const place = root();
+    if (!place) return;
+    if (place !== watched) {
+      sight.disconnect();
+      sight.observe(place);
+      watched = place;
+      if (tl.store.get('on', '')) tl.wake(); // a run is watched also while another tab is open
+    }
+    if (tl.tab) tl.tab.mount();
+    decorate();
+  }
+
+  function cardButton(name) {
+    const node = document.createElement('div');
+    const act = async (event) => {
+      event.preventDefault();
+      event.stopPropagation(); // the card itself would put the LoRA into the prompt
+      await tl.wake();
+      if (tl.again) tl.again.open(name);
+    };
+    Object.assign(node, { className: 'train-lora-again card-button', title: 'Train again', tabIndex: 0, onclick: act });
+    node.setAttribute('role', 'button');
+    node.setAttribute('aria-label', `Train ${name} again`);
+    node.onkeydown = (event) => (event.key === 'Enter' || event.key === ' ') && act(event);
+    return node;
+  }
+
+  /** Give every LoRA card that lacks it the button; called after each change of the page. */
+  function decorate() {
+    for (const card of page().querySelectorAll('[id$="_lora_cards"] .card[data-name]')) {
+      const place = card.querySelector('.button-row');
+      if (place && !place.querySelector('.train-lora-again')) place.prepend(cardButton(card.dataset.name));
+    }
+  }
+
+  if (typeof onUiLoaded === 'function') onUiLoaded(look);
+  if (typeof onAfterUiUpdate === 'function') onAfterUiUpdate(look);
+})(trainLora);
