@@ -15,7 +15,7 @@ class Event(msgspec.Struct, frozen=True, tag=True, tag_field="event", kw_only=Tr
 
 
 class Phase(Event):
-    """A stage with its own progress: borrow, scan, latents, text, train, sample, save, publish."""
+    """A stage with its own progress: borrow, scan, latents, text, train, sample, save, publish; draw (other jobs)."""
 
     name: str
     text: str = ""
@@ -96,6 +96,14 @@ class Finished(Event):
     seconds_to_first_step: float = 0.0
 
 
+class Done(Event):
+    """A job that is no training is over. `reason`: done, or stopped."""
+
+    text: str
+    reason: str = "done"
+    seconds: float = 0.0
+
+
 class Failed(Event):
     """The run ended with an error; `lower` holds settings that would help (out of memory)."""
 
@@ -106,7 +114,7 @@ class Failed(Event):
     can_resume: bool = False
 
 
-AnyEvent = Union[Phase, Progress, Sampled, Snapshot, Warned, Paused, Resumed, Published, Finished, Failed]
+AnyEvent = Union[Phase, Progress, Sampled, Snapshot, Warned, Paused, Resumed, Published, Finished, Done, Failed]
 _decoder = msgspec.json.Decoder(AnyEvent)
 _encoder = msgspec.json.Encoder()
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m lib_lora_train train | resume | inspect`; training without a web UI."""
+"""The command line: `python -m lib_lora_train train | resume | regularise | inspect`; training without a web UI."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lib_lora_train", description=__doc__, epilog=_CODES)
-    commands = parser.add_subparsers(required=True, metavar="train | resume | inspect")
+    commands = parser.add_subparsers(required=True, metavar="train | resume | regularise | inspect")
 
     train = commands.add_parser("train", help="train a LoRA by a recipe", epilog=_CODES)
     train.add_argument("recipe", type=Path, help="recipe file (TOML)")
@@ -56,10 +56,19 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("--checkpoint", type=Path, help="where the base lies now, if it was moved")
     resume.set_defaults(command=_resume)
 
+    regularise = commands.add_parser(
+        "regularise", help="draw the matching regularisation pictures of a recipe", epilog=_CODES
+    )
+    regularise.add_argument("recipe", type=Path, help="recipe file (TOML)")
+    regularise.add_argument("--checkpoint", type=Path, required=True, help="the base that the recipe trains")
+    regularise.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="as in train; repeatable")
+    regularise.add_argument("--undo", action="store_true", help="delete those that were made, and nothing else")
+    regularise.set_defaults(command=_regularise)
+
     inspect = commands.add_parser("inspect", help="what a LoRA file holds")
     inspect.add_argument("file", type=Path)
     inspect.set_defaults(command=_inspect)
-    for command in (train, resume, inspect):
+    for command in (train, resume, regularise, inspect):
         command.add_argument("--json", action="store_true", help="the last line of the output is a JSON object")
     return parser
 
@@ -125,6 +134,21 @@ def _follow(runner: JobRunner, lora_dir: Path, as_json: bool) -> int:
     elif outcome.report["lora"]:
         print(outcome.report["lora"], flush=True)
     return _CODE_OF[outcome.state]
+
+
+def _regularise(args: argparse.Namespace) -> int:
+    from . import regularisation, terminal
+
+    settings = _settings(args.recipe, args.set)
+    runner = _runner(args.checkpoint, Path(), Path())
+    if args.undo:
+        report = {"state": "done", "deleted": regularisation.undo(settings, runner.host)}
+    else:
+        regularisation.start(settings, runner)
+        state = terminal.follow(runner.job, Path()).state
+        report = {"state": state, **regularisation.look(settings, runner.host).as_dict()}
+    print(json.dumps(report) if args.json else report.get("folder", report.get("deleted")), flush=True)
+    return _CODE_OF[report["state"]]
 
 
 def _inspect(args: argparse.Namespace) -> int:

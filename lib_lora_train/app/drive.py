@@ -39,9 +39,15 @@ class Job:
     over: Flag = field(default_factory=Flag)
     release: Callable[[], None] = lambda: None  # of the claim on its folder
 
+    kind, doing = "train", "trained"
+
     @property
     def id(self) -> str:
         return self.folder.root.name
+
+    @property
+    def name(self) -> str:
+        return self.settings.naming.output_name
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..hosts.base import Host
 from ..settings import recipe
 from ..settings.schema import Settings
 from . import fitness, runs, trust
+from .chore import Chore, Work
 from .claim import claim
 from .drive import Drive, Job
 from .journal import Journal, as_dicts
@@ -39,14 +41,14 @@ class JobRunner:
         self._given = host
         self._engine = engine
         self._lock = threading.Lock()
-        self._job: Job | None = None  # the newest one, also after its end
+        self._job: Job | Chore | None = None  # the newest one, also after its end
 
     def use(self, host: Host) -> None:
         """Runs from now on are made on `host`; one that is on stays where it is."""
         self._given = host
 
     @property
-    def _host(self) -> Host:
+    def host(self) -> Host:
         if self._given is None:
             raise HostError("Train LoRA is not connected to a web UI yet.", "Wait until the web UI has started.")
         return self._given
@@ -55,17 +57,17 @@ class JobRunner:
         """Begin a run; its id. Raises Conflict when a run is on, and as `fitness.checked`."""
         with self._lock:
             self._refuse_second()
-            settings = fitness.checked(settings, self._host, confirm_overwrite)
-            folder = runs.create(self._host.data_dir(), settings, confirm_overwrite)
+            settings = fitness.checked(settings, self.host, confirm_overwrite)
+            folder = runs.create(self.host.data_dir(), settings, confirm_overwrite)
             return self._begin(folder, settings, resume=False)
 
     def continue_run(self, run_id: str) -> str:
         """Go on with a run that was interrupted, stopped or failed. Raises NotFound, Conflict, SettingsError."""
         with self._lock:
             self._refuse_second()
-            folder = runs.find(self._host.data_dir(), run_id)
+            folder = runs.find(self.host.data_dir(), run_id)
             settings = recipe.read(folder.recipe)
-            trust.check_folders(settings, self._host)
+            trust.check_folders(settings, self.host)
             state = runs.state_of(runs.events(folder)[0])
             if not runs.can_resume(folder, state):
                 raise Conflict(
@@ -75,8 +77,18 @@ class JobRunner:
                 )
             return self._begin(folder, settings, resume=True)
 
+    def begin_chore(self, kind: str, name: str, work: Callable[[Host], Work]) -> str:
+        """Begin a job that is no training; its id. `work` checks, under the same lock. Raises Conflict when something
+        is on, and as `work`."""
+        with self._lock:
+            self._refuse_second()
+            chore = Chore(f"{kind}-{time.time_ns():x}", kind, name, work(self.host))
+            self._job = chore
+            threading.Thread(target=chore.run, name=f"train-lora {chore.id}", daemon=True).start()
+            return chore.id
+
     @property
-    def job(self) -> Job | None:
+    def job(self) -> Job | Chore | None:
         """The newest run of this process, also after its end."""
         return self._job
 
@@ -90,14 +102,15 @@ class JobRunner:
         WISHES[wish](self.control)
 
     def status(self) -> dict[str, Any] | None:
-        """`{id, name, state, progress, phase, paused_text}` of the run that is on, or None."""
+        """`{id, kind, name, state, progress, phase, paused_text}` of the run that is on, or None."""
         job = self._job
         if job is None or job.over.is_set():
             return None
         paused = job.journal.latest(Paused, Resumed)
         return {
             "id": job.id,
-            "name": job.settings.naming.output_name,
+            "kind": job.kind,
+            "name": job.name,
             "state": "stopping" if job.control.stopped else "paused" if isinstance(paused, Paused) else "running",
             "progress": _plain(job.journal.latest(Progress)),
             "phase": _plain(job.journal.latest(Phase)),
@@ -121,9 +134,9 @@ class JobRunner:
             return job.journal.all()
         if not run_id:
             raise NotFound("Nothing was trained since the web UI was started.", "Choose one of the list of runs.")
-        return runs.events(runs.find(self._host.data_dir(), run_id))[0]
+        return runs.events(runs.find(self.host.data_dir(), run_id))[0]
 
-    def _running(self) -> Job:
+    def _running(self) -> Job | Chore:
         job = self._job
         if job is None or job.over.is_set():
             raise Conflict("No run is on.", "Start one first.")
@@ -132,9 +145,7 @@ class JobRunner:
     def _refuse_second(self) -> None:
         job = self._job
         if job is not None and not job.over.is_set():
-            raise Conflict(
-                f"“{job.settings.naming.output_name}” is being trained already.", "Wait for it, or stop it first."
-            )
+            raise Conflict(f"“{job.name}” is being {job.doing} already.", "Wait for it, or stop it first.")
 
     def _begin(self, folder: RunFolder, settings: Settings, resume: bool) -> str:
         held = claim(folder)  # before anything in it is touched
@@ -146,7 +157,7 @@ class JobRunner:
             held.release()
             raise
         job = Job(settings, folder, journal, resume, release=held.release)
-        drive = Drive(job, self._host, self._engine)
+        drive = Drive(job, self.host, self._engine)
         self._job = job
         # A daemon, so that the program can end at any time: what is on disk lets the run go on later.
         threading.Thread(target=drive.run, name=f"train-lora {job.id}", daemon=True).start()

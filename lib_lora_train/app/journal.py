@@ -43,9 +43,10 @@ def as_dicts(events: Iterable[Event]) -> list[dict[str, Any]]:
 
 
 class Journal:
-    """Thread-safe. What could not be written is kept and tried again with the next event."""
+    """Thread-safe. What could not be written is kept and tried again with the next event. Without `path` it is only
+    kept in memory."""
 
-    def __init__(self, path: Path, resume: bool = False):
+    def __init__(self, path: Path | None = None, resume: bool = False):
         self._path = path
         self._lock = threading.Lock()
         self._events: list[Event] = read(path)[0] if resume else []
@@ -60,8 +61,9 @@ class Journal:
         event = msgspec.structs.replace(event, t=time.time())
         with self._lock:
             self._keep(event)
-            self._unwritten.append(encode(event) + b"\n")
-            self._write()
+            if self._path is not None:
+                self._unwritten.append(encode(event) + b"\n")
+                self._write()
         return event
 
     def all(self) -> list[Event]:

@@ -22,7 +22,7 @@ from ..settings.describe import describe
 from ..settings.load import from_mapping, to_mapping
 from ..settings.presets import PRESETS
 from ..settings.schema import Settings
-from . import bodies, page, runs, trust, uploads, warm
+from . import bodies, page, regularisation, runs, trust, uploads, warm
 from .check import check as what_will_happen
 from .datasets import DataSets
 from .jobs import WISHES, JobRunner, runner
@@ -91,6 +91,18 @@ def go_on(desk: Desk, ask: Ask) -> dict[str, Any]:
     return {"run": desk.runner.continue_run(ask.text("run"))}
 
 
+def regularise(desk: Desk, ask: Ask) -> dict[str, Any]:
+    return {"run": regularisation.start(ask.settings(), desk.runner)}
+
+
+def regularise_look(desk: Desk, ask: Ask) -> dict[str, Any]:
+    return regularisation.look(ask.settings(), desk.host).as_dict()
+
+
+def regularise_undo(desk: Desk, ask: Ask) -> dict[str, Any]:
+    return {"deleted": regularisation.undo(ask.settings(), desk.host)}
+
+
 def events(desk: Desk, ask: Ask) -> dict[str, Any]:
     return desk.runner.events(ask.text("run"), ask.number("after", 0))
 
@@ -155,7 +167,15 @@ GET: dict[str, Handler] = {
     "lora": lora,
     "page": page_part,
 }
-POST: dict[str, Handler] = {"check": check, "start": start, "continue": go_on, **{name: _wish(name) for name in WISHES}}
+POST: dict[str, Handler] = {
+    "check": check,
+    "start": start,
+    "continue": go_on,
+    "regularise": regularise,
+    "regularise/look": regularise_look,
+    "regularise/undo": regularise_undo,
+    **{name: _wish(name) for name in WISHES},
+}
 
 
 def add_routes(app: Starlette, host: Host, job_runner: JobRunner | None = None) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from ..engine import state
 from ..errors import ExportError, SettingsError
-from ..events import Event, Failed, Finished, Progress, Published, Sampled, Warned
+from ..events import Done, Event, Failed, Finished, Progress, Published, Sampled, Warned
 from ..export.folder import RunFolder, explained, written
 from ..settings import recipe
 from ..settings.load import to_mapping
@@ -115,7 +115,7 @@ def state_of(events: list[Event]) -> str:
     for event in reversed(events):
         if isinstance(event, (Warned, Published)):
             continue
-        if isinstance(event, Finished):
+        if isinstance(event, (Done, Finished)):
             return "stopped" if event.reason == "stopped" else "done"
         return "failed" if isinstance(event, Failed) else "interrupted"
     return "interrupted"

@@ -15,8 +15,22 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..events import Event, Failed, Finished, Paused, Phase, Progress, Published, Resumed, Sampled, Snapshot, Warned
+from ..events import (
+    Done,
+    Event,
+    Failed,
+    Finished,
+    Paused,
+    Phase,
+    Progress,
+    Published,
+    Resumed,
+    Sampled,
+    Snapshot,
+    Warned,
+)
 from . import runs
+from .chore import Chore
 from .drive import Job
 
 _GLANCE_S = 0.1
@@ -30,7 +44,7 @@ class Outcome:
     report: dict[str, Any]
 
 
-def follow(job: Job, lora_dir: Path) -> Outcome:
+def follow(job: Job | Chore, lora_dir: Path) -> Outcome:
     """Show a run until it is over. The first Ctrl-C stops and keeps, the second ends the program at once."""
     seen, past, over = job.journal.before, [], False
     with tqdm(unit="step", file=sys.stderr, dynamic_ncols=True) as bar, _ctrl_c(job), _faults_only():
@@ -44,7 +58,7 @@ def follow(job: Job, lora_dir: Path) -> Outcome:
 
 
 @contextmanager
-def _ctrl_c(job: Job) -> Iterator[None]:
+def _ctrl_c(job: Job | Chore) -> Iterator[None]:
     """Signals reach only the main thread; elsewhere (tests) Ctrl-C stays as it is."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -95,6 +109,9 @@ def _report(past: list[Event], lora_dir: Path) -> dict[str, Any]:
 
 def _phase(bar: tqdm, event: Phase) -> None:
     bar.set_description(event.name + (f" {event.done}/{event.total}" if event.total else ""))
+    if event.name == "draw" and event.total:
+        bar.total = event.total
+        bar.update(event.done - bar.n)
 
 
 def _progress(bar: tqdm, event: Progress) -> None:
@@ -118,5 +135,6 @@ _SHOW: dict[type[Event], Callable[[tqdm, Any], None]] = {
     Paused: _line(lambda e: f"paused: {e.text}"),
     Resumed: _line(lambda e: "resumed"),
     Finished: _line(lambda e: f"finished at step {e.step} after {e.seconds:.0f} s"),
+    Done: _line(lambda e: e.text),
     Failed: _line(lambda e: f"failed: {e.text} {e.remedy}"),
 }

@@ -77,6 +77,15 @@ def find(settings: DataSettings) -> Layout:
     return layout
 
 
+def reg_folder(settings: DataSettings) -> Path:
+    """Where regularisation pictures belong: the chosen folder, else `reg` beside the concept folders or among the
+    pictures; it need not exist. Raises DataError as `find`."""
+    if settings.reg_data_dir.strip():
+        return existing(settings.reg_data_dir, "regularisation folder")
+    base = _base(existing(settings.train_data_dir, "picture folder"), [])
+    return next((path for path in entries(base)[0] if path.name.lower() == REG), base / REG)
+
+
 def existing(text: str, what: str) -> Path:
     """The folder a user typed, also with the quotes of "Copy as path". Raises DataError naming the nearest parent."""
     text = text.strip().strip("\"'").strip()

@@ -25,6 +25,9 @@ class PictureRequest:
     cfg: float = 7.0
     seed: int = 1
     checkpoint: str = ""  # title of the checkpoint to pin, "" for the loaded one
+    sampler: str = ""  # "DDIM", or "" for what the host's users like
+    clip_skip: int = 0  # 0: as the host is set
+    literal: bool = False  # brackets and the like in `prompt` are letters of a caption, no syntax
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ class LockHold:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
         self.give()
+        self._over.set()
 
     @property
     def ours(self) -> bool:
@@ -62,7 +62,7 @@ class LockHold:
             expected = waiters(self._lock)
             self.held = False
             self._lock.release()
-        if expected != 0 and not self._over.is_set():
+        if expected != 0:
             _until_taken(self._lock)
 
     def _watch(self) -> None:

@@ -115,7 +115,7 @@ class StandaloneHost:
         return True
 
     def txt2img(self, request: PictureRequest) -> list[Image]:
-        """One picture; LoRAs named in the prompt are read from the LoRA folder.
+        """One picture, by DDIM whatever sampler is asked for; LoRAs named in the prompt are read from the LoRA folder.
 
         Raises HostError for an unknown LoRA or when another checkpoint than the requested one is loaded."""
         with nullcontext() if self._lock.mine else self._lock:
@@ -225,16 +225,16 @@ class StandaloneHost:
             raise HostError(f"{self._checkpoint.name} is loaded.", f"Load {request.checkpoint} for this picture.")
         self._own = self._own or self._borrow()
         sample = SampleRequest(
-            prompt=without_tags(request.prompt),
+            prompt=request.prompt if request.literal else without_tags(request.prompt),
             negative=without_tags(request.negative),
             width=request.width,
             height=request.height,
             steps=request.steps,
             cfg=request.cfg,
             seed=request.seed,
-            clip_skip=self._own.clip_skip,
+            clip_skip=request.clip_skip or self._own.clip_skip,
         )
-        with attached(self._own, request.prompt, self.loras()):
+        with attached(self._own, "" if request.literal else request.prompt, self.loras()):
             return draw(self._own, sample)
 
     def _memory(self) -> tuple[float, float]:

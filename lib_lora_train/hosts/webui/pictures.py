@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..base import PictureRequest
 from .state import OWN_JOB
 
 _SAMPLERS = ("DPM++ 2M", "Euler a", "Euler")  # the first that the host has
+_SYNTAX = re.compile(r"[\\()\[\]]")
 _FLAGS = ("interrupted", "skipped", "stopping_generation")
 
 
@@ -33,9 +35,10 @@ def draw(request: PictureRequest, **more: Any) -> list[Image]:
     """
     from modules import processing, shared
 
-    with _own_job(), _kept_history(), closing(_process(request, **more)) as process:
+    with _own_job() as job, _kept_history(), _clip_skip(request), closing(_process(request, **more)) as process:
         try:
-            return list(processing.process_images(process).images)
+            images = list(processing.process_images(process).images)
+            return [] if job.interrupted or job.skipped else images  # what there is then is half noise
         except Exception as error:  # noqa: BLE001 the host's reasons are many
             raise HostError(f"The web UI could not draw the picture: {error}", "Look at its console.") from error
         finally:
@@ -45,11 +48,14 @@ def draw(request: PictureRequest, **more: Any) -> list[Image]:
 def _process(request: PictureRequest, **more: Any) -> Any:
     from modules import processing, sd_samplers
 
-    samplers = [name for name in _SAMPLERS if name in sd_samplers.all_samplers_map]
+    wanted = (request.sampler,) if request.sampler else _SAMPLERS
+    samplers = [name for name in wanted if name in sd_samplers.all_samplers_map]
+    if request.sampler and not samplers:
+        raise HostError(f"The web UI has no sampler {request.sampler}.", "Its own list says what it has.")
     kind = processing.StableDiffusionProcessingTxt2Img
     scheduler = {"scheduler": "Automatic"} if "scheduler" in kind.__dataclass_fields__ else {}  # since 1.9
     return kind(
-        prompt=request.prompt,
+        prompt=_literal(request.prompt) if request.literal else request.prompt,
         negative_prompt=request.negative,
         seed=request.seed,
         steps=request.steps,
@@ -70,15 +76,43 @@ def _of_eight(pixels: int) -> int:
     return max(8, round(pixels / 8) * 8)
 
 
+def _literal(caption: str) -> str:
+    """The prompt that gives the caption's own tokens: brackets escaped, words in small letters, since AND and BREAK are
+    syntax in capitals and CLIP reads only small ones; no extra networks."""
+    from modules import shared
+
+    text = caption.lower().replace("<", "< ")
+    plain = getattr(shared.opts, "emphasis", "Original") == "None"  # brackets mean nothing then, nor do escapes
+    return text if plain else _SYNTAX.sub(lambda found: "\\" + found[0], text)
+
+
 @contextmanager
-def _own_job() -> Iterator[None]:
+def _clip_skip(request: PictureRequest) -> Iterator[None]:
+    """The request's, as if the user had set it."""
+    from modules import shared
+
+    data, name = shared.opts.data, "CLIP_stop_at_last_layers"
+    before = data.get(name)
+    if request.clip_skip:
+        data[name] = request.clip_skip
+    try:
+        yield
+    finally:
+        if request.clip_skip and before is not None:
+            data[name] = before
+        elif request.clip_skip:
+            data.pop(name, None)
+
+
+@contextmanager
+def _own_job() -> Iterator[Any]:
     """Progress bars show a job of ours. An interruption by the user ends it and stays noted for who else looks."""
     from modules import shared
 
     before = {name: getattr(shared.state, name, False) for name in _FLAGS}
     shared.state.begin(job=OWN_JOB)
     try:
-        yield
+        yield shared.state
     finally:
         shared.state.end()
         for name, value in before.items():
