@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,14 +18,6 @@ from lib_lora_train.settings.load import from_mapping, to_mapping
 from lib_lora_train.settings.schema import group_of
 
 patient = hypothesis_settings(max_examples=60, deadline=None)  # machines are busy
-
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
-RUNS = {r["name"]: r for r in json.loads((GOLDEN / "07_training_runs.json").read_text(encoding="utf-8"))["runs"]}
-
-
-def _golden(name: str) -> dict[str, str]:
-    return next(f["metadata"] for n, f in RUNS[name]["files"].items() if "metadata" in f and "00000" not in n)
-
 
 OWN = from_mapping(
     {
@@ -64,52 +54,6 @@ def test_our_file_read_as_a_foreign_one_tells_the_same():
     told_otherwise = {"clip_skip", "mixed_precision", "optimizer_args", "trigger_word"}
     same = {k: v for k, v in foreign.settings.items() if k not in told_otherwise}
     assert same == {k: ours[k] for k in same} and len(same) > 30
-
-
-@pytest.mark.golden
-@pytest.mark.parametrize("name", RUNS)
-def test_every_reference_run_is_read(name):
-    found = recipe_of(_golden(name))
-    assert found.source == "other" and found.settings["network_dim"] == 2
-    from_mapping(found.settings)
-    options = RUNS[name]["command_line_options"]
-    given_ = dict(zip(options, options[1:]))
-    for option, value in given_.items():
-        field = option.removeprefix("--")
-        if field in found.settings and isinstance(found.settings[field], (int, float)) and not value.startswith("--"):
-            assert found.settings[field] == (0 if value == "None" else float(value)), field
-
-
-@pytest.mark.golden
-def test_what_we_lack_is_listed():
-    many = recipe_of(_golden("many_options"))
-    assert set(many.not_carried) == {
-        "multires_noise_iterations = 6", "adaptive_noise_scale = 0.01", "ip_noise_gamma = 0.1",
-        "scale_weight_norms = 1.0", "network_dropout = 0.1", "timestep_range = 10,900",
-    }  # fmt: skip
-    assert many.settings["optimizer_args"] == "weight_decay=0.01 betas=0.9,0.99"
-    assert (many.settings["network_type"], many.settings["conv_dim"], many.settings["conv_alpha"]) == ("LoCon", 2, 1.0)
-    assert many.settings["trigger_word"] == "sks cat" and many.settings["clip_skip"] == 2
-    assert recipe_of(_golden("defaults")).not_carried == []
-    assert "network_args algo = loha" in recipe_of(_golden("lycoris_loha")).not_carried
-    adafactor = recipe_of(_golden("adafactor"))
-    assert "optimizer_type" not in adafactor.settings and "learning_rate" not in adafactor.settings
-    assert {line.split(" = ")[0] for line in adafactor.not_carried} == {"lr_scheduler", "optimizer"}
-
-
-@pytest.mark.golden
-def test_parts_data_sets_and_optimisers_of_the_reference():
-    assert recipe_of(_golden("text_encoder_lr_zero")).settings["train_text_encoder"] is False
-    assert recipe_of(_golden("defaults")).settings["train_text_encoder"] is True
-    assert recipe_of(_golden("v1_v_parameterization_ztsnr")).settings["zero_terminal_snr"] == "yes"
-    toml = recipe_of(_golden("dataset_config_toml"))
-    assert toml.settings["train_batch_size"] == 2 and toml.settings["keep_tokens"] == 1
-    assert any(line.startswith("datasets = 2") for line in toml.not_carried)
-    prodigy = recipe_of(_golden("prodigy")).settings
-    assert prodigy["optimizer_type"] == "Prodigy" and prodigy["learning_rate"] == 1.0
-    # the library's defaults, since ours for Prodigy are others
-    assert "weight_decay=0.01" in prodigy["optimizer_args"] and "d_coef=1.0" in prodigy["optimizer_args"]
-    assert recipe_of(_golden("no_metadata")).settings.keys() == {"network_dim", "network_alpha", "network_type"}
 
 
 def test_nothing_is_nothing():

@@ -1,4 +1,4 @@
-"""The command line: `python -m lib_lora_train train | resume | regularise | inspect`; training without a web UI."""
+"""The command line: `python -m lib_lora_train train | resume | regularise | inspect | import | export`; without a web UI."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lib_lora_train", description=__doc__, epilog=_CODES)
-    commands = parser.add_subparsers(required=True, metavar="train | resume | regularise | inspect")
+    commands = parser.add_subparsers(required=True, metavar="train | resume | regularise | inspect | import | export")
 
     train = commands.add_parser("train", help="train a LoRA by a recipe", epilog=_CODES)
     train.add_argument("recipe", type=Path, help="recipe file (TOML)")
@@ -68,9 +68,22 @@ def _parser() -> argparse.ArgumentParser:
     inspect = commands.add_parser("inspect", help="what a LoRA file holds")
     inspect.add_argument("file", type=Path)
     inspect.set_defaults(command=_inspect)
+    _recipe_commands(commands)
     for command in (train, resume, regularise, inspect):
         command.add_argument("--json", action="store_true", help="the last line of the output is a JSON object")
     return parser
+
+
+def _recipe_commands(commands: Any) -> None:
+    what = (
+        "its recipe, as TOML on the output: of kohya_ss, sd-scripts (TOML, command line), Easy Training Scripts, a LoRA"
+    )
+    import_ = commands.add_parser("import", help="another program's recipe as ours", description=what)
+    import_.add_argument("file", type=Path)
+    import_.set_defaults(command=_import)
+    export = commands.add_parser("export", help="the recipe of a LoRA or a run, without folders, to hand on")
+    export.add_argument("file", type=Path, help="a LoRA, a run's folder or a recipe")
+    export.set_defaults(command=_export)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -156,4 +169,18 @@ def _inspect(args: argparse.Namespace) -> int:
 
     report = inspect.inspect(args.file.expanduser())
     print(json.dumps(asdict(report), default=str) if args.json else inspect.text(report), flush=True)
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    from . import recipes
+
+    print(recipes.imported(args.file), end="", flush=True)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from . import recipes
+
+    print(recipes.exported(args.file), end="", flush=True)
     return 0

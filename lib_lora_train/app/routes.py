@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import SettingsError, TrainLoraError
 from ..export.folder import explanation
 from ..hosts.base import Host
+from ..settings import imports
 from ..settings.describe import describe
 from ..settings.load import from_mapping, to_mapping
 from ..settings.presets import PRESETS
@@ -141,6 +142,11 @@ def page_part(desk: Desk, ask: Ask) -> Response:
     return page.part(ask.text("name"))
 
 
+def foreign(desk: Desk, ask: Ask) -> dict[str, Any]:
+    """Another program's recipe as ours; `text` is the file's, or the header's of a LoRA."""
+    return asdict(imports.read(ask.text("name"), ask.text("text")))
+
+
 def _wish(name: str) -> Handler:
     def handler(desk: Desk, ask: Ask) -> dict[str, Any]:
         desk.runner.tell(name)
@@ -171,6 +177,7 @@ POST: dict[str, Handler] = {
     "check": check,
     "start": start,
     "continue": go_on,
+    "import": foreign,
     "regularise": regularise,
     "regularise/look": regularise_look,
     "regularise/undo": regularise_undo,
