@@ -1,4 +1,4 @@
-"""A run's folder belongs to one process at a time: a lock on a file in it, which the system frees when that one ends."""
+"""A run's folder belongs to one process at a time: a lock on a file in it, freed by the system when that one ends."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from ..settings.describe import describe
 from ..settings.load import from_mapping, to_mapping
 from ..settings.presets import PRESETS
 from ..settings.schema import Settings
-from . import bodies, page, regularisation, runs, trust, uploads, warm
+from . import bodies, leftovers, page, regularisation, runs, trust, uploads, warm
 from .check import check as what_will_happen
 from .datasets import DataSets
 from .jobs import WISHES, JobRunner, runner
@@ -192,6 +192,7 @@ def add_routes(app: Starlette, host: Host, job_runner: JobRunner | None = None) 
     """
     job_runner = job_runner or runner()
     job_runner.use(host)
+    leftovers.sweep_later(host.data_dir())
     desk = Desk(host, job_runner)
     table = [
         Route(f"/{path}", _endpoint(desk, handler, bodies.query), methods=["GET"]) for path, handler in GET.items()

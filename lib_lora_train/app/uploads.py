@@ -32,9 +32,14 @@ def folder_of(data_dir: Path, set_id: str) -> tuple[str, Path]:
     if not set_id:
         set_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
         (root / set_id).mkdir(parents=True)
-    if not re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{8}", set_id) or not (root / set_id).is_dir():
+    if not is_set(set_id) or not (root / set_id).is_dir():
         raise NotFound("That upload is not known.", "Drop the pictures again.")
     return set_id, root / set_id
+
+
+def is_set(name: str) -> bool:
+    """Is this a name that `folder_of` gives?"""
+    return re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{8}", name) is not None
 
 
 def keep(received: Path, folder: Path, name: str) -> list[str]:
