@@ -29,7 +29,7 @@ var trainLora = window.trainLora || {};
     const trouble = el('div', { 'aria-live': 'polite' });
     tl.on('status', ({ host }) => {
       const job = tl.status.job;
-      const shown = { ...host, busy: job ? 'baking' : host.busy };
+      const shown = { ...host, busy: job ? (job.kind === 'train' ? 'baking' : 'drawing') : host.busy };
       fill(line, [shown.checkpoint, shown.family, shown.prediction, shown.precision, shown.vae, shown.clip_skip, shown.host,
         shown.busy, Math.round(shown.memory_used_gb * 10)], () => headItems(shown));
       fill(trouble, [host.problem, host.remedy, Boolean(job)], () => (host.problem && !job ? note('bad', host.problem, host.remedy) : null));
@@ -89,6 +89,9 @@ var trainLora = window.trainLora || {};
       text(nodes.paused, waiting ? job.paused_text || 'Paused.' : '');
       show(buttons.pause, !waiting);
       show(buttons.resume, waiting);
+      const training = job.kind === 'train';
+      for (const name of ['sample', 'save']) show(buttons[name], training);
+      text(buttons.stop, training ? 'Stop and keep' : 'Stop');
       for (const name of ['pause', 'stop', 'sample', 'save']) buttons[name].disabled = job.state === 'stopping';
     }
 

@@ -34,6 +34,15 @@ var trainLora = window.trainLora || {};
         button('Results', () => tl.tab.select('results')), button('Close', dismiss, { 'aria-label': 'Close this message' })));
   }
 
+  /** A job that was no training. */
+  function done(run, dismiss) {
+    const { el, button } = tl.dom;
+    return el('div', { class: 'tl-note tl-ok tl-row' }, el('span', {}, run.outcome.text, run.outcome.reason === 'stopped' ? ' Stopped.' : ''),
+      el('span', { class: 'tl-row tl-tight tl-end' }, button('Close', dismiss, { 'aria-label': 'Close this message' })));
+  }
+
+  const ENDS = { Failed: failed, Finished: finished, Done: done };
+
   /** The failed run's own recipe with what the error proposes. */
   async function retry(run) {
     const used = await settingsOf(run);
@@ -86,7 +95,7 @@ var trainLora = window.trainLora || {};
         draw();
       };
       fill(place, over && [run.id, run.outcome, run.published], () => over
-        && (run.outcome.event === 'Failed' ? failed(run, dismiss) : finished(run, dismiss)));
+        && ENDS[run.outcome.event](run, dismiss));
     }
 
     tl.on('run', draw);

@@ -126,7 +126,7 @@ var trainLora = window.trainLora || {};
     });
     return el('section', { class: 'tl-cols' },
       el('div', { class: 'tl-panel' }, folderField(), tl.upload.zone(arrived), line, shown.node),
-      el('div', { class: 'tl-panel' }, el('h3', {}, 'Check'), side, spread, next));
+      el('div', { class: 'tl-panel' }, el('h3', {}, 'Check'), side, spread, tl.regular.part(), next));
   }
 
   tl.pictures = { panel };

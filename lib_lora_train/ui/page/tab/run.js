@@ -6,7 +6,7 @@ var trainLora = window.trainLora || {};
 
   const STAGES = {
     borrow: 'Borrowing the checkpoint', scan: 'Reading the pictures', latents: 'Encoding pictures', text: 'Encoding captions',
-    sample: 'Drawing samples', save: 'Saving', publish: 'Publishing',
+    sample: 'Drawing samples', draw: 'Drawing pictures', save: 'Saving', publish: 'Publishing',
   };
   const POINTS = 4000; // above this every second point of the curve goes
   const LINES = 300;
@@ -72,6 +72,11 @@ var trainLora = window.trainLora || {};
       run.outcome = event;
       run.phase = null;
       say(run, event, 'info', event.reason === 'done' ? 'Finished.' : 'Stopped; what was trained is kept.');
+    },
+    Done(run, event) {
+      run.outcome = event;
+      run.phase = null;
+      say(run, event, 'info', event.text);
     },
     Failed(run, event) {
       run.outcome = event;
