@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -15,54 +15,22 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from .. import __version__
-from ..errors import SettingsError, TrainLoraError
+from ..errors import TrainLoraError
 from ..export.folder import explanation
 from ..hosts.base import Host
-from ..settings import imports
+from ..settings import difficulty
 from ..settings.describe import describe
 from ..settings.load import from_mapping, to_mapping
-from ..settings.presets import PRESETS
-from ..settings.schema import Settings
-from . import bodies, leftovers, page, regularisation, runs, trust, uploads, warm
+from . import bodies, leftovers, page, recipe_routes, regularisation, results, runs, trust, uploads, warm
 from .check import check as what_will_happen
-from .datasets import DataSets
+from .desk import Ask, Desk, Handler
+from .desk import picture as _picture
 from .jobs import WISHES, JobRunner, runner
 from .loras import recipe_of_card
 from .refusals import NotFound, as_answer
 
 log = logging.getLogger(__name__)
 PREFIX = "/train-lora/v1"
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What the routes work with."""
-
-    host: Host
-    runner: JobRunner
-    sets: DataSets = field(default_factory=DataSets)
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One request: its body (JSON) or query as a mapping."""
-
-    values: dict[str, Any]
-
-    def text(self, name: str) -> str:
-        value = self.values.get(name, "")
-        if not isinstance(value, str):
-            raise SettingsError(f"`{name}` has to be a text.", "", name)
-        return value
-
-    def number(self, name: str, default: int) -> int:
-        try:
-            return int(self.values.get(name, default))
-        except (TypeError, ValueError) as error:
-            raise SettingsError(f"`{name}` has to be a whole number.", "", name) from error
-
-    def settings(self) -> Settings:
-        return from_mapping(self.values.get("settings", {}))
 
 
 def status(desk: Desk, ask: Ask) -> dict[str, Any]:
@@ -73,9 +41,10 @@ def schema(desk: Desk, ask: Ask) -> dict[str, Any]:
     newest = runs.newest_recipe(desk.host.data_dir())
     return {
         "groups": describe(),
-        "presets": [asdict(preset) for preset in PRESETS.values()],
+        "difficulty": difficulty.table(),
         "defaults": to_mapping(from_mapping(desk.host.status().defaults)),
         "last": to_mapping(newest) if newest else None,
+        **recipe_routes.presets(desk, ask),
     }
 
 
@@ -129,22 +98,12 @@ def picture(desk: Desk, ask: Ask) -> Response:
     return _picture(small, "image/jpeg")
 
 
-def _picture(content: bytes, media_type: str) -> Response:
-    headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
-    return Response(content, media_type=media_type, headers=headers)
-
-
 def lora(desk: Desk, ask: Ask) -> dict[str, Any]:
     return recipe_of_card(desk.host.lora_dir(), ask.text("name"))
 
 
 def page_part(desk: Desk, ask: Ask) -> Response:
     return page.part(ask.text("name"))
-
-
-def foreign(desk: Desk, ask: Ask) -> dict[str, Any]:
-    """Another program's recipe as ours; `text` is the file's, or the header's of a LoRA."""
-    return asdict(imports.read(ask.text("name"), ask.text("text")))
 
 
 def _wish(name: str) -> Handler:
@@ -162,8 +121,8 @@ def upload(desk: Desk, ask: Ask) -> dict[str, Any]:
     return {"set": set_id, "folder": str(folder), "path": kept[0] if len(kept) == 1 else "", "paths": kept}
 
 
-Handler = Callable[[Desk, Ask], "dict[str, Any] | Response"]
 GET: dict[str, Handler] = {
+    **results.GET,
     "status": status,
     "schema": schema,
     "events": events,
@@ -172,12 +131,14 @@ GET: dict[str, Handler] = {
     "pictures": picture,
     "lora": lora,
     "page": page_part,
+    **recipe_routes.GET,
 }
 POST: dict[str, Handler] = {
+    **results.POST,
     "check": check,
     "start": start,
     "continue": go_on,
-    "import": foreign,
+    **recipe_routes.POST,
     "regularise": regularise,
     "regularise/look": regularise_look,
     "regularise/undo": regularise_undo,

@@ -150,6 +150,11 @@ def _losses(settings: Settings, _facts: Facts) -> Iterator[Advice]:
     loss = settings.loss
     if loss.debiased_estimation_loss and loss.min_snr_gamma:
         yield Advice("debiased_estimation_loss", "Debiased estimation works against min-SNR: set Min-SNR gamma to 0.")
+    if loss.scale_v_pred_loss_like_noise_pred and loss.min_snr_gamma:
+        yield Advice(
+            "min_snr_gamma",
+            "Min-SNR balances a v-prediction's loss already; with it scaled as well it counts twice: 0.",
+        )
     if loss.min_timestep > loss.max_timestep:
         yield Advice("min_timestep", "The first timestep is above the last.", "error")
 

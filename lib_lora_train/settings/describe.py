@@ -8,13 +8,15 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import inspect
 
+from . import shown
 from .schema import Section, Settings, groups
 
 
 def describe() -> list[dict[str, Any]]:
-    """Groups in order: `{name, title, fields: [{name, label, help, unit, type, choices, min, max, advice, default}]}`.
+    """Groups in order: `{name, title, fields: [{name, label, help, unit, type, choices, min, max, advice, default,
+    lines, when}]}`.
 
-    `type` is one of bool, int, float, text, choice.
+    `type` is one of bool, int, float, text, choice; `lines`: above 1 for long texts; `when`: shown.WHEN.
     """
     defaults = Settings()
     return [
@@ -48,6 +50,8 @@ def _field(struct: type[Section], field: inspect.Field, defaults: Section) -> di
         "unit": extra.get("unit", ""),
         "advice": extra.get("advice"),
         "default": getattr(defaults, field.name),
+        "lines": shown.LINES.get(field.name, 1),
+        "when": shown.WHEN.get(field.name, {}),
         **_kind(struct, field.name, kind),
     }
 

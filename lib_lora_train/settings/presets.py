@@ -12,13 +12,15 @@ from .schema import Settings
 
 @dataclass(frozen=True)
 class Preset:
-    """`values` go over the defaults; `family_values` over those for one model family."""
+    """`values` go over the defaults; `family_values` over those for one model family. `roomy`: resolution by family
+    where a card has memory to spare."""
 
     name: str
     title: str
     help: str
     values: Mapping[str, Any]
     family_values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    roomy: Mapping[str, str] = field(default_factory=dict)
 
 
 _ADAMW = {"optimizer_type": "AdamW8bit", "lr_scheduler": "cosine_with_restarts", "lr_scheduler_num_cycles": 3}
@@ -29,7 +31,13 @@ _PRODIGY = {
     "text_encoder_lr": 0.0,
     "lr_scheduler": "constant",
 }
-_SDXL = {"SDXL": {"resolution": "1024", "max_bucket_reso": 1536}}
+_SDXL = {"SDXL": {"resolution": "1024", "min_bucket_reso": 512, "max_bucket_reso": 1536}}
+_ROOMY = {"SD1": "640", "SD2": "640"}
+# Over every preset, by what the checkpoint predicts. The scaled loss takes min-SNR's place: both would count twice.
+_PREDICTION: dict[str, dict[str, Any]] = {
+    "v_prediction": {"scale_v_pred_loss_like_noise_pred": True, "min_snr_gamma": 0.0, "noise_offset": 0.0}
+}
+_V_FAMILY: dict[str, dict[str, Any]] = {"SD2": {"resolution": "768", "max_bucket_reso": 1152}}
 
 _ALL = (
     Preset(
@@ -60,6 +68,7 @@ _ALL = (
             "max_train_steps": 1000,
         },
         _SDXL,
+        _ROOMY,
     ),
     Preset(
         "character-few",
@@ -74,6 +83,7 @@ _ALL = (
             "max_train_steps": 1600,
         },
         _SDXL,
+        _ROOMY,
     ),
     Preset(
         "style",
@@ -92,6 +102,7 @@ _ALL = (
             "resolution": "576",
         },
         _SDXL,
+        _ROOMY,
     ),
     Preset(
         "concept",
@@ -106,6 +117,7 @@ _ALL = (
             "max_train_steps": 1200,
         },
         _SDXL,
+        _ROOMY,
     ),
     Preset(
         "small",
@@ -132,7 +144,13 @@ _ALL = (
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 
 
-def apply(preset: Preset, base: Settings | None = None, family: str = "") -> Settings:
+def tuned(preset: Preset, family: str = "", prediction: str = "") -> dict[str, Any]:
+    """`preset`'s values for a checkpoint's family and what it predicts, as far as they are known."""
+    of_v = _V_FAMILY.get(family, {}) if prediction == "v_prediction" else {}
+    return {**preset.values, **preset.family_values.get(family, {}), **_PREDICTION.get(prediction, {}), **of_v}
+
+
+def apply(preset: Preset, base: Settings | None = None, family: str = "", prediction: str = "") -> Settings:
     """`preset` over the defaults, but keeping `base`'s names, words and folders (which no preset sets)."""
     kept = base or Settings()
     fresh = Settings(naming=kept.naming)
@@ -142,4 +160,4 @@ def apply(preset: Preset, base: Settings | None = None, family: str = "") -> Set
         "network_weights": kept.network.network_weights,
         "sample_prompts": kept.saving.sample_prompts,
     }
-    return from_mapping({**mine, **preset.values, **preset.family_values.get(family, {})}, fresh)
+    return from_mapping({**mine, **tuned(preset, family, prediction)}, fresh)
