@@ -38,10 +38,10 @@ class Letters:
     def __init__(self):
         self.encoded = []
 
-    def encode_text(self, loan, captions, max_token_length, clip_skip, dtype=torch.float32):
+    def encode_text(self, loan, captions, max_token_length, clip_skip, dtype=torch.float32, weighted=False):
         self.encoded += captions
         ids = torch.tensor([[ord(c) % 50 for c in f"{caption:8.8}"] for caption in captions])
-        context = loan.text_encoders[0](ids) * clip_skip
+        context = loan.text_encoders[0](ids) * clip_skip * (2 if weighted else 1)
         return Conditioning(context, context.mean(1))
 
 

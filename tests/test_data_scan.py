@@ -57,9 +57,7 @@ DIFFERENT = {  # what we do better than the reference, on purpose
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize(
-    "case", [c for c in FACTS["caption_files"] if "wildcard" not in c["case"]], ids=lambda c: c["case"]
-)
+@pytest.mark.parametrize("case", FACTS["caption_files"], ids=lambda c: c["case"])
 def test_caption_files(case, tmp_path):
     folder = tmp_path / f"3_{case['options']['class_tokens'] or ''}"
     for name, text in case["files"].items():
@@ -70,7 +68,10 @@ def test_caption_files(case, tmp_path):
             path.write_bytes(bytes.fromhex(text[6:]))
         else:
             path.write_bytes(text.encode("utf-8"))
-    found = look(tmp_path, CaptionSettings(caption_extension=case["options"]["caption_extension"]))
+    options = {
+        name: case["options"][name] for name in ("caption_extension", "enable_wildcard") if name in case["options"]
+    }
+    found = look(tmp_path, CaptionSettings(**options))
     assert {r.path.name: r.caption for r in found.records} == case.get("images", {}) | DIFFERENT.get(case["case"], {})
     assert {r.repeats for r in found.records} == {3}
 

@@ -1,9 +1,8 @@
-"""Captions: finding and reading their files, the modes, and what training does to them. No global randomness."""
+"""Captions: finding and reading their files."""
 
 from __future__ import annotations
 
 import codecs
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,11 +24,13 @@ class Captioned:
     remarks: frozenset[str] = frozenset()
 
 
-def decode(data: bytes) -> Captioned:
-    """The first line, stripped. UTF-8, UTF-16 and UTF-32 by their mark, UTF-16 without one by its zero bytes, else
-    UTF-8, else Windows' Latin-1 (remark "encoding")."""
+def decode(data: bytes, every_line: bool = False) -> Captioned:
+    """The first line, stripped; with `every_line` all that are not empty. UTF-8, UTF-16 and UTF-32 by their mark,
+    UTF-16 without one by its zero bytes, else UTF-8, else Windows' Latin-1 (remark "encoding")."""
     text, sure = _text(data)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").strip("\0").split("\n")
+    if every_line:
+        lines = ["\n".join(line.strip() for line in lines if line.strip())]
     remarks = {
         "encoding": not sure,
         "empty": not text.strip(),
@@ -68,36 +69,4 @@ def caption_of(picture: Path, names: Mapping[str, Path], settings: CaptionSettin
     file = find(picture, names, settings.caption_extension)
     if file is None:
         return Captioned(fallback)
-    return replace(decode(file.read_bytes()), file=file)
-
-
-def process(caption: str, settings: CaptionSettings, rng: random.Random) -> str:
-    """The caption of one sample (golden 03_captions). Draws from `rng` for caption dropout, shuffle, tag dropout.
-
-    Untouched unless shuffling or tag dropout is on; then tags are stripped, and joined with a comma and a space.
-    """
-    s = settings
-    if s.caption_dropout_rate > 0 and rng.random() < s.caption_dropout_rate:
-        return ""
-    caption = caption.split("\n")[0]
-    if not _edits_tags(s):
-        return caption
-    tags = [tag.strip() for tag in caption.strip().split(s.caption_separator)]
-    kept, free = tags[: s.keep_tokens], tags[s.keep_tokens :]
-    if s.shuffle_caption:
-        rng.shuffle(free)
-    if s.caption_tag_dropout_rate > 0:
-        free = [tag for tag in free if rng.random() >= s.caption_tag_dropout_rate]
-    return ", ".join(kept + free)
-
-
-def variants(caption: str, settings: CaptionSettings) -> list[str] | None:
-    """All texts that `process` can give for a caption; None when tags are shuffled or dropped (too many to list)."""
-    if _edits_tags(settings):
-        return None
-    text = caption.split("\n")[0]
-    return [text, ""] if settings.caption_dropout_rate > 0 and text else [text]
-
-
-def _edits_tags(settings: CaptionSettings) -> bool:
-    return settings.shuffle_caption or settings.caption_tag_dropout_rate > 0
+    return replace(decode(file.read_bytes(), settings.enable_wildcard), file=file)

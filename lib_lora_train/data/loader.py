@@ -10,15 +10,16 @@ import torch
 from ..errors import DataError
 from ..families.loan import Conditioning, Loan
 from ..settings.schema import Settings
-from . import captions, keyed
+from . import keyed, wording
 from .ahead import ahead
 from .fingerprint import of_vae
 from .jobs import Job, latent_key, pixels
 from .latents import Encoder, LatentCache, Moments
-from .plan import Plan
+from .plan import Plan, length
 from .prepare import prepare
 from .text_cache import TextCache
 from .types import Batch, SampleKey
+from .wording import When
 
 __all__ = ["Loader", "prepare"]
 
@@ -34,23 +35,31 @@ class Loader:
         self.plan, self.settings, self.cache, self.loan, self.texts = plan, settings, cache, loan, texts
         self.warnings: list[str] = []
         self._vae = cache.vae or of_vae(loan.vae)
+        self._length = length(plan.batches_per_epoch, settings.training)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` (from 0) from number `start` on. Close the iterator to end its thread early.
 
         Raises DataError when latents are gone and so is their picture.
         """
-        for read in ahead(self._read, self.plan.epoch(epoch)[start:]):
+        numbered = list(enumerate(self.plan.epoch(epoch)))[start:]
+        for read in ahead(self._read, numbered):
             yield self._batch(read)
 
-    def _read(self, keys: list[SampleKey]) -> _Read:
-        seed, jobs = self.plan.seed, [self._job(key) for key in keys]
+    def _read(self, numbered: tuple[int, list[SampleKey]]) -> _Read:
+        number, keys = numbered
+        seed, jobs, when = self.plan.seed, [self._job(key) for key in keys], self._when(number, keys[0].epoch)
         texts = [
-            captions.process(job.record.caption, self.settings.captions, keyed.rng(seed, key, "caption"))
+            wording.process(job.record.caption, self.settings.captions, keyed.rng(seed, key, "caption"), when)
             for key, job in zip(keys, jobs, strict=True)
         ]
         moments = [self.cache.get(job.key) for job in jobs]
         return _Read(keys, jobs, moments, texts, self.texts.get(texts) if self.texts else None)
+
+    def _when(self, number: int, epoch: int) -> When:
+        """Of batch `number` (from 0) of `epoch` (from 0); the batches of one accumulated step are used together."""
+        step = epoch * self._length.steps_per_epoch + number // self.settings.training.gradient_accumulation_steps
+        return When(epoch + 1, step, self._length.steps)
 
     def _job(self, key: SampleKey) -> Job:
         record, fit = self.plan.records[key.image], self.plan.fits[key.image]

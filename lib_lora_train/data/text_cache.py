@@ -25,10 +25,11 @@ class TextCache:
         self._encoder = ""
 
     def fill(
-        self, loan: Loan, captions: Sequence[str], max_token_length: int, clip_skip: int
+        self, loan: Loan, captions: Sequence[str], max_token_length: int, clip_skip: int, weighted: bool = False
     ) -> Iterator[Phase | Warned]:
-        """Encode what is missing, a few captions per item. The text encoders must be as when nothing is trained."""
-        facts = (loan.family.name, max_token_length, clip_skip)
+        """Encode what is missing, a few captions per item. The text encoders must be as when nothing is trained.
+        `weighted`: captions hold weights."""
+        facts = (loan.family.name, max_token_length, clip_skip, *(["weighted"] if weighted else []))
         self._encoder = digest(_VERSION, of_text_encoders(loan.text_encoders), *facts)
         wanted, missing, pace = sorted(set(captions)), [], Pace()
         for done, caption in enumerate(wanted):
@@ -43,7 +44,7 @@ class TextCache:
             yield Phase(name="text", text="Encoding captions", done=done, total=len(wanted))
             part = missing[start : start + _BATCH]
             with torch.no_grad():
-                found = loan.family.encode_text(loan, part, max_token_length, clip_skip).to("cpu")
+                found = loan.family.encode_text(loan, part, max_token_length, clip_skip, weighted=weighted).to("cpu")
             for i, caption in enumerate(part):
                 pooled = {} if found.pooled is None else {"pooled": found.pooled[i].clone()}
                 self.store.put(self._key(caption), {"context": found.context[i].clone(), **pooled})

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from ..data.buckets import fits
-from ..data.captions import variants
 from ..data.latents import LatentCache
 from ..data.loader import prepare
 from ..data.plan import Plan
 from ..data.scan import scan
 from ..data.text_cache import TextCache
 from ..data.types import Batch
+from ..data.wording import variants
 from ..events import Event, Phase, Warned
 from ..export.folder import RunFolder
 from ..families.loan import Conditioning, Loan
@@ -60,19 +60,22 @@ def texts(loan: Loan, settings: Settings, folder: RunFolder, planned: Plan) -> G
     cache = TextCache(_kept_in(folder, settings), settings.data.cache_size_gb)
     captions = sorted({text for texts in listed for text in texts})
     with guarded(settings, "text"):
-        yield from cache.fill(loan, captions, settings.captions.max_token_length, clip_skip(loan, settings))
+        words = settings.captions
+        skip = clip_skip(loan, settings)
+        yield from cache.fill(loan, captions, words.max_token_length, skip, words.weighted_captions)
     return cache
 
 
 def encoder(loan: Loan, settings: Settings, dtype: torch.dtype) -> Encode:
     """Conditioning of a batch: the cached one, else computed, with gradients when the text encoder is trained."""
-    length, skip = settings.captions.max_token_length, clip_skip(loan, settings)
+    length, weighted = settings.captions.max_token_length, settings.captions.weighted_captions
+    skip = clip_skip(loan, settings)
 
     def encode(batch: Batch) -> Conditioning:
         if batch.conditioning is not None:
             return batch.conditioning.to(loan.device)
         with torch.set_grad_enabled(settings.network.train_text_encoder):
-            return loan.family.encode_text(loan, batch.captions, length, skip, dtype)
+            return loan.family.encode_text(loan, batch.captions, length, skip, dtype, weighted)
 
     return encode
 

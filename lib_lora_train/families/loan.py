@@ -76,9 +76,10 @@ class Family(Protocol):
         max_token_length: int,
         clip_skip: int,
         dtype: torch.dtype = torch.float32,
+        weighted: bool = False,
     ) -> Conditioning:
         """Differentiable when adapters hang on the text encoders. `clip_skip` >= 1; `dtype` is the compute dtype and
-        the result's. Method: golden 03_text_encoding."""
+        the result's; `weighted`: captions hold weights, `(word:1.2)`. Method: golden 03_text_encoding."""
 
     def predict(
         self, loan: Loan, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, sizes: Tensor | None

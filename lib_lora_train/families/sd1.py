@@ -9,7 +9,8 @@ from torch import Tensor
 
 from .kinds import TextKind, UnetKind
 from .loan import Conditioning, Loan
-from .text import hidden_states, rows_of
+from .text import hidden_states
+from .weighting import rows_with_weights, weighed
 
 
 class SD1:
@@ -31,12 +32,14 @@ class SD1:
         max_token_length: int,
         clip_skip: int,
         dtype: torch.dtype = torch.float32,
+        weighted: bool = False,
     ) -> Conditioning:
         """`context` [B, n * 75 + 2, C] in the compute dtype `dtype`, n = max_token_length / 75.
 
-        Differentiable when adapters hang on the text encoder. Raises SettingsError (clip_skip too large)."""
-        rows = rows_of(loan.tokenizers[0], captions, max_token_length).to(loan.device)
-        return Conditioning(hidden_states(loan.text_encoders[0], rows, clip_skip, dtype))
+        Differentiable when adapters hang on the text encoder. `weighted`: `(word:1.2)` in captions weigh the states of
+        their words. Raises SettingsError (clip_skip too large)."""
+        rows, weights = rows_with_weights(loan, 0, captions, max_token_length, weighted)
+        return Conditioning(weighed(hidden_states(loan.text_encoders[0], rows, clip_skip, dtype), weights))
 
     def predict(
         self, loan: Loan, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, sizes: Tensor | None = None

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from .kinds import TextKind, UnetKind
 from .loan import Conditioning, Loan
-from .text import join, layer_states, pooled, rows_of
+from .text import join, layer_states, pooled
+from .weighting import rows_with_weights, weighed
 
 _PENULTIMATE = 2
 
@@ -40,15 +41,19 @@ class SDXL:
         max_token_length: int,
         clip_skip: int,
         dtype: torch.dtype = torch.float32,
+        weighted: bool = False,
     ) -> Conditioning:
         """`context` [B, n * 75 + 2, C1 + C2] and `pooled` [B, P] in the compute dtype `dtype`, n = max_token_length /
-        75. Differentiable when adapters hang on the text encoders. Raises SettingsError (clip_skip too large)."""
+        75. Differentiable when adapters hang on the text encoders. `weighted`: `(word:1.2)` in captions weigh the
+        states of their words, the pooled vector stays. Raises SettingsError (clip_skip too large)."""
         first, second = loan.text_encoders
-        rows = [rows_of(tokenizer, captions, max_token_length).to(loan.device) for tokenizer in loan.tokenizers]
+        found = [rows_with_weights(loan, i, captions, max_token_length, weighted) for i in range(2)]
+        rows = [row for row, _ in found]
         skip = max(clip_skip, _PENULTIMATE)
         (states,) = layer_states(first, rows[0], [skip], dtype)
         others, last = layer_states(second, rows[1], [skip, 1], dtype)
-        context = torch.cat([join(states), join(others)], dim=-1)
+        joined = [weighed(join(state), w) for state, (_, w) in zip((states, others), found, strict=True)]
+        context = torch.cat(joined, dim=-1)
         return Conditioning(context, pooled(second, last[:, 0], rows[1][:, 0], loan.tokenizers[1].eos))
 
     def predict(

@@ -22,7 +22,11 @@ def rows_of(tokenizer: Tokenizer, captions: Sequence[str], max_token_length: int
     an end token, and one without text begins with it. Source: golden 03_tokens.
     """
     count = max_token_length // RUN
-    texts = [tokenizer.encode(caption)[: count * RUN] for caption in captions]
+    return rows_of_ids(tokenizer, [tokenizer.encode(caption)[: count * RUN] for caption in captions], count)
+
+
+def rows_of_ids(tokenizer: Tokenizer, texts: Sequence[list[int]], count: int) -> Tensor:
+    """The same of tokens, at most `count` * 75 in each text."""
     return torch.tensor([_rows(tokenizer, ids, count) for ids in texts], dtype=torch.long)
 
 

@@ -120,4 +120,4 @@ def _row(field: dict[str, Any]) -> str:
     if field["advice"]:
         parts.append(f"Usual: {field['advice'][0]} .. {field['advice'][1]}.")
     default = msgspec.json.encode(field["default"]).decode()
-    return f"| `{field['name']}` | `{default}` | {' '.join(p for p in parts if p)} |"
+    return f"| `{field['name']}` | `{default}` | {' '.join(p for p in parts if p).replace('|', chr(92) + '|')} |"
