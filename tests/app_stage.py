@@ -72,6 +72,9 @@ class StageHost:
     def txt2img(self, request):
         return [Image.new("RGB", (64, 64), "navy")]
 
+    def checkpoints(self) -> list[str]:
+        return ["base.safetensors", "other.safetensors"]
+
     def lora_dir(self) -> Path:
         return self.root / "models" / "Lora"
 

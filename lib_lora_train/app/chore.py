@@ -12,10 +12,13 @@ from threading import Event as Flag
 from ..errors import TrainLoraError
 from ..events import Control, Done, Event, Failed, Paused, Phase, Resumed
 from ..export.folder import explanation
+from ..families.loan import Identity
+from ..hosts.base import Host
 from .journal import Journal
 
 log = logging.getLogger(__name__)
 Work = Callable[[Control], Iterator[Event]]
+_POLL_S = 0.5
 
 
 @dataclass
@@ -70,3 +73,18 @@ class Chore:
         while self.control.paused:
             self.control.wait(self.poll_s)
         self._tell(Resumed())
+
+
+def while_loaded(host: Host, began: Identity | None, control: Control) -> Iterator[Event]:
+    """Waits while another checkpoint is loaded than the one begun with."""
+    if _same(host, began):
+        return
+    yield Paused(reason="checkpoint", text=f"Waits until {began.title} is loaded again.")
+    while not (control.stopped or _same(host, began)):
+        control.wait(_POLL_S)
+    yield Resumed()
+
+
+def _same(host: Host, began: Identity | None) -> bool:
+    now = host.identity()
+    return began is None or (now is not None and now.key == began.key)

@@ -22,19 +22,17 @@ from ..data.buckets import fits
 from ..data.scan import scan
 from ..data.types import ImageRecord
 from ..errors import DataError, HostError, SettingsError
-from ..events import Control, Event, Paused, Phase, Resumed
+from ..events import Control, Event, Phase
 from ..export.folder import explained, written
-from ..families.loan import Identity
 from ..hosts.base import Host, PictureRequest
 from ..settings.schema import Settings
 from . import trust
-from .chore import Work
+from .chore import Work, while_loaded
 from .jobs import JobRunner
 from .refusals import Conflict
 
 MARK = "train_lora_regularisation"
 NAME = "Regularisation pictures"
-_POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def make(found: Found, host: Host, control: Control) -> Iterator[Event]:
     began, todo, done = host.identity(), found.todo, len(found.there)
     while todo:
         yield Phase(name="draw", text=NAME, done=done, total=len(found.wanted))
-        yield from _checkpoint(host, began, control)
+        yield from while_loaded(host, began, control)
         if control.stopped:
             return
         images = host.txt2img(todo[0].request)
@@ -221,21 +219,6 @@ def _check_own(found: Found) -> None:
             "Move them into such a folder, or choose another folder for regularisation.",
             "reg_data_dir",
         )
-
-
-def _checkpoint(host: Host, began: Identity | None, control: Control) -> Iterator[Event]:
-    """Waits while another checkpoint is loaded than the one begun with."""
-    if _same(host, began):
-        return
-    yield Paused(reason="checkpoint", text=f"Waits until {began.title} is loaded again.")
-    while not (control.stopped or _same(host, began)):
-        control.wait(_POLL_S)
-    yield Resumed()
-
-
-def _same(host: Host, began: Identity | None) -> bool:
-    now = host.identity()
-    return began is None or (now is not None and now.key == began.key)
 
 
 def _keep(item: Wanted, image: Image.Image) -> None:

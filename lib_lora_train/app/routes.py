@@ -45,6 +45,7 @@ def schema(desk: Desk, ask: Ask) -> dict[str, Any]:
         "defaults": to_mapping(from_mapping(desk.host.status().defaults)),
         "last": to_mapping(newest) if newest else None,
         **recipe_routes.presets(desk, ask),
+        **recipe_routes.listing(desk, ask),
     }
 
 

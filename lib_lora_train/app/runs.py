@@ -14,7 +14,7 @@ import msgspec
 
 from ..engine import state
 from ..errors import ExportError, SettingsError
-from ..events import Done, Event, Failed, Finished, Progress, Published, Sampled, Warned
+from ..events import Done, Event, Failed, Finished, Progress, Published, Sampled, Snapshot, Warned
 from ..export.folder import RunFolder, explained, written
 from ..settings import recipe
 from ..settings.load import to_mapping
@@ -154,6 +154,7 @@ def _entry(folder: RunFolder, running: bool) -> dict[str, Any]:
         "state": became,
         "can_resume": settings is not None and can_resume(folder, became),
         "notes": past["notes"] + problem,
+        "snapshots": [row for row in past["snapshots"] if (folder.root / row["path"]).is_file()],
     }
 
 
@@ -191,6 +192,7 @@ def _outcome(past: list[Event], notes: list[str]) -> dict[str, Any]:
         "seconds": done.seconds if done else 0.0,
         "loras": _listed(past, Published, lambda e: {"name": e.name, "step": e.step, "path": e.path}),
         "samples": samples(past),
+        "snapshots": _listed(past, Snapshot, lambda e: {"step": e.step, "path": e.path, "final": e.final}),
         **({"started": past[0].t} if past else {}),
     }
 

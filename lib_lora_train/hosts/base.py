@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ class PictureRequest:
     sampler: str = ""  # "DDIM", or "" for what the host's users like
     clip_skip: int = 0  # 0: as the host is set
     literal: bool = False  # brackets and the like in `prompt` are letters of a caption, no syntax
+    files: Mapping[str, Path] = field(default_factory=dict)  # LoRAs by the names `prompt` calls them, for it alone
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ class Host(Protocol):
 
     def identity(self) -> Identity | None:
         """Of the checkpoint loaded now, without the lock; None when none is."""
+
+    def checkpoints(self) -> list[str]:
+        """Titles that a picture may ask for."""
 
     def lora_dir(self) -> Path: ...
 

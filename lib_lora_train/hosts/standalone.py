@@ -117,9 +117,13 @@ class StandaloneHost:
     def txt2img(self, request: PictureRequest) -> list[Image]:
         """One picture, by DDIM whatever sampler is asked for; LoRAs named in the prompt are read from the LoRA folder.
 
-        Raises HostError for an unknown LoRA or when another checkpoint than the requested one is loaded."""
-        with nullcontext() if self._lock.mine else self._lock:
+        Raises HostError for an unknown LoRA or checkpoint."""
+        with nullcontext() if self._lock.mine else self._lock, self._other(request.checkpoint):
             return [self._picture(request)]
+
+    def checkpoints(self) -> list[str]:
+        """Those that lie beside the loaded one."""
+        return sorted(path.name for path in self._checkpoint.parent.glob("*.safetensors"))
 
     # files
 
@@ -146,6 +150,21 @@ class StandaloneHost:
         return True
 
     # inside
+
+    @contextmanager
+    def _other(self, title: str) -> Iterator[None]:
+        """Inside the block the checkpoint `title` is loaded; afterwards the one before, with all made of it."""
+        if title in ("", self._checkpoint.name):
+            yield
+            return
+        if title not in self.checkpoints():
+            raise HostError(f"{self._checkpoint.name} is loaded.", f"Load {title} for this picture.")
+        before = self._checkpoint, self._file, self._held, self._own
+        self._checkpoint, self._file, self._held, self._own = self._checkpoint.parent / title, None, None, None
+        try:
+            yield
+        finally:
+            self._checkpoint, self._file, self._held, self._own = before
 
     def _identity(self) -> Identity:
         return Identity(
@@ -221,8 +240,6 @@ class StandaloneHost:
         from ..sampling.draw import SampleRequest, draw
         from .prompt_loras import attached, without_tags
 
-        if request.checkpoint not in ("", self._checkpoint.name):
-            raise HostError(f"{self._checkpoint.name} is loaded.", f"Load {request.checkpoint} for this picture.")
         self._own = self._own or self._borrow()
         sample = SampleRequest(
             prompt=request.prompt if request.literal else without_tags(request.prompt),
@@ -234,7 +251,7 @@ class StandaloneHost:
             seed=request.seed,
             clip_skip=request.clip_skip or self._own.clip_skip,
         )
-        with attached(self._own, "" if request.literal else request.prompt, self.loras()):
+        with attached(self._own, "" if request.literal else request.prompt, {**self.loras(), **request.files}):
             return draw(self._own, sample)
 
     def _memory(self) -> tuple[float, float]:

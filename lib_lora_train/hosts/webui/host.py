@@ -72,6 +72,11 @@ class WebUIHost:
     def identity(self) -> Identity | None:
         return self._kind.next_identity()
 
+    def checkpoints(self) -> list[str]:
+        from modules import sd_models
+
+        return sorted(info.title for info in sd_models.checkpoints_list.values())
+
     def lora_dir(self) -> Path:
         from modules import shared
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from ...errors import HostError
 
 
 def networks() -> ModuleType | None:
@@ -39,6 +43,30 @@ def show(path: Path) -> None:
             page.items[path.stem] = item
             page.metadata[path.stem] = item.get("metadata") or {}
     _forget_texts()
+
+
+@contextmanager
+def named(files: Mapping[str, Path]) -> Iterator[None]:
+    """Inside the block prompts can call these files by the names given; no card shows them. Needs the host's lock.
+
+    Raises HostError when the extension is switched off.
+    """
+    module = networks()
+    if files and module is None:
+        raise HostError("The web UI's Lora extension is switched off.", "Switch it on, then try again.")
+    tables = () if module is None else (module.available_networks, module.available_network_aliases)
+    for name, path in files.items():
+        _forget_cached(name)
+        entry = sys.modules["network"].NetworkOnDisk(name, str(path))
+        for table in tables:
+            table[name] = entry
+    try:
+        yield
+    finally:
+        for name in files:
+            for table in tables:
+                table.pop(name, None)
+            _forget_cached(name)
 
 
 def _forget_cached(name: str) -> None:

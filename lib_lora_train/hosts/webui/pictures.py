@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from PIL.Image import Image
 
 from ...errors import HostError
 from ..base import PictureRequest
+from . import loras
 from .state import OWN_JOB
 
 _SAMPLERS = ("DPM++ 2M", "Euler a", "Euler")  # the first that the host has
@@ -35,7 +36,11 @@ def draw(request: PictureRequest, **more: Any) -> list[Image]:
     """
     from modules import processing, shared
 
-    with _own_job() as job, _kept_history(), _clip_skip(request), closing(_process(request, **more)) as process:
+    with ExitStack() as stack:
+        job = stack.enter_context(_own_job())
+        for prepared in (_kept_history(), _clip_skip(request), loras.named(request.files)):
+            stack.enter_context(prepared)
+        process = stack.enter_context(closing(_process(request, **more)))
         try:
             images = list(processing.process_images(process).images)
             return [] if job.interrupted or job.skipped else images  # what there is then is half noise
