@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ from .base import Host
 from .forge import ForgeHost
 from .unsupported import UnsupportedHost
 
+log = logging.getLogger(__name__)
 Name = tuple[str, str]  # (module, what it must have)
 
 _COMMON: tuple[Name, ...] = (
@@ -81,12 +84,13 @@ def host() -> Host:
 def _there(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even the package it would be in
-        return False
+    except (ModuleNotFoundError, ValueError):  # not even the package it would be in; or something put in its place
+        return module in sys.modules
 
 
 def _has(module: str, name: str) -> bool:
     try:
         return hasattr(importlib.import_module(module), name)
-    except ImportError:
+    except Exception as error:  # noqa: BLE001 an unknown program's module may raise anything; it is of no use then
+        log.debug("Train LoRA: %s cannot be asked for %s: %s", module, name, error)
         return False
