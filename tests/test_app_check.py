@@ -31,6 +31,9 @@ def test_names_are_judged_while_typing(tmp_path):
     assert _texts(check(recipe(folder), host, sets), "output_name") == []
     (host.lora_dir() / "cat.safetensors").write_bytes(b"")
     assert "already" in _texts(check(recipe(folder), host, sets), "output_name")[0]
+    (host.lora_dir() / "sub").mkdir()
+    (host.lora_dir() / "sub" / "dog.safetensors").write_bytes(b"")
+    assert "sub/dog" in _texts(check(recipe(folder, output_name="dog"), host, sets), "output_name")[0]
     (bad,) = [a for a in check(recipe(folder, output_name="a/b"), host, sets)["advice"] if a["field"] == "output_name"]
     assert bad["level"] == "error"
 

@@ -270,6 +270,21 @@ def test_refused_before_anything_is_made(stage, tmp_path):
             runner.tell(wish)
 
 
+def test_a_name_that_another_folder_has_is_refused_even_when_confirmed(stage, tmp_path):
+    """Web UIs know LoRAs by name alone: of two files of one name they show one."""
+    host, _engine, runner, _settings = stage
+    (host.lora_dir() / "animals").mkdir()
+    (host.lora_dir() / "animals" / "cat.safetensors").write_bytes(b"mine")
+    for folder in ("", "pets"):
+        for confirmed in (False, True):
+            with pytest.raises(SettingsError, match="animals/cat.safetensors") as refusal:
+                runner.start(recipe(tmp_path / "set", output_name="cat", output_folder=folder), confirmed)
+            assert refusal.value.field == "output_name"
+    runner.start(recipe(tmp_path / "set", output_name="cat", output_folder="animals"), confirm_overwrite=True)
+    assert runner.wait(20)
+    assert _last(runner, Published).path == "animals/cat.safetensors"
+
+
 def test_confirmed_overwrite_replaces(stage):
     host, _engine, runner, settings = stage
     (host.lora_dir() / "cat.safetensors").write_bytes(b"mine")

@@ -14,6 +14,7 @@ from ..settings.advice import Advice, Facts, advise
 from ..settings.schema import Settings
 from . import speeds, trust
 from .datasets import DataSet, DataSets
+from .fitness import check_twin
 from .outlines import outline_of
 from .publish import taken
 
@@ -40,6 +41,7 @@ def _name_advice(settings: Settings, host: Host) -> Iterator[Advice]:
     try:
         if taken(host, settings):
             yield Advice("output_name", "There is a LoRA of this name already; Train asks before replacing it.")
+        check_twin(settings, host)
     except SettingsError as error:
         yield Advice(error.field, str(error), "error")
 

@@ -19,6 +19,7 @@ from ..settings.advice import advise
 from ..settings.load import from_mapping
 from ..settings.schema import NetworkSettings, Settings
 from . import trust
+from .loras import twin
 from .outlines import outline_of
 from .publish import taken
 from .refusals import Conflict
@@ -61,6 +62,20 @@ def _check_name(settings: Settings, host: Host, confirm_overwrite: bool) -> None
         raise Conflict(
             f"There is a LoRA “{settings.naming.output_name}” already.",
             "Choose another name, or confirm to replace it.",
+            "output_name",
+        )
+    check_twin(settings, host)
+
+
+def check_twin(settings: Settings, host: Host) -> None:
+    """Raises SettingsError when another folder has a LoRA of that name: the web UI would show only one of them."""
+    path = names.lora_path(host.lora_dir(), settings.naming.output_name, settings.naming.output_folder)
+    other = twin(host.lora_dir(), path)
+    if other is not None:
+        raise SettingsError(
+            f"There is a LoRA “{path.stem}” already: {other.relative_to(host.lora_dir()).as_posix()}. The web UI knows "
+            "LoRAs by their names without folders, and would show only one of the two.",
+            "Choose another name, or the other one's sub-folder.",
             "output_name",
         )
 

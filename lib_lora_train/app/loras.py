@@ -13,14 +13,20 @@ from .refusals import NotFound
 
 
 def find(lora_dir: Path, name: str) -> Path:
-    """By the file's name without suffix, in any sub-folder (links are followed, as the web UIs do).
-
-    Raises NotFound.
+    """By the file's name without suffix, in any sub-folder (links are followed, as the web UIs do; of several files of
+    one name they know the last). Raises NotFound.
     """
-    for path in _files(lora_dir):
-        if path.stem == name:
-            return path
+    found = [path for path in _files(lora_dir) if path.stem == name]
+    if found:
+        return found[-1]
     raise NotFound(f"There is no LoRA {name[:80]!r} as .safetensors in the LoRA folder.", "Refresh the cards.")
+
+
+def twin(lora_dir: Path, path: Path) -> Path | None:
+    """Another LoRA of that file's name, in another folder; None when there is none."""
+    there = path.exists()
+    alike = (file for file in _files(lora_dir) if file.stem == path.stem)
+    return next((file for file in alike if file != path and not (there and file.samefile(path))), None)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -110,3 +110,20 @@ def test_a_released_file_is_not_mapped_any_more(webui: WebUI, spec: Spec):
     assert not webui.post("/probe/mapped", {"path": str(path)})["mapped"]
     path.write_bytes(b"")  # would end the server with a bus error
     webui.txt2img("red circle")
+
+
+def test_of_two_files_of_one_name_the_web_ui_knows_the_last(webui: WebUI, spec: Spec):
+    """Why a name that another folder has is refused, and which of two old ones "train again" opens."""
+    for number, folder in enumerate(("animals", "people"), 1):
+        path = webui.lora_dir / folder / "twin.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        materials.lora(spec.checkpoint, path, seed=number, note=folder)
+    webui.post("/probe/publish", {"name": "people/twin"})
+    assert [lora["path"] for lora in webui.get("/sdapi/v1/loras") if lora["name"] == "twin"] == [str(path)]
+    assert webui.get("/train-lora/v1/lora?name=twin")["file"] == "people/twin.safetensors"
+    pictures = webui.data_dir / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (64, 64), "red").save(pictures / "a.png")
+    settings = {"train_data_dir": str(pictures), "output_name": "twin"}
+    status, answer = webui.request("POST", "/train-lora/v1/start", {"settings": settings, "confirm_overwrite": True})
+    assert status == 400 and answer["field"] == "output_name" and "/twin.safetensors" in answer["error"]
