@@ -30,6 +30,7 @@ LEVELS = (
     Level("I", "eldritch things", 192, 256, 224, 3000),
 )
 HALF_MALE = 0.5  # classes that a male character counts harder
+NETWORKS = ("LoRA", "LoCon")  # whose ranks the guides speak of
 KNOWN = 1.0  # classes that a subject counts easier which the base model can draw already
 
 
@@ -51,4 +52,4 @@ def table() -> dict[str, object]:
     """For the page: classes with what they are, and what each half class asks for."""
     classes = [{"letter": one.letter, "examples": one.examples, "low": one.low, "high": one.high} for one in LEVELS]
     halves = [dict(zip(("rank", "steps"), advised(step / 2), strict=True)) for step in range(2 * len(LEVELS) - 1)]
-    return {"classes": classes, "halves": halves, "male": HALF_MALE, "known": KNOWN}
+    return {"classes": classes, "halves": halves, "male": HALF_MALE, "known": KNOWN, "networks": NETWORKS}

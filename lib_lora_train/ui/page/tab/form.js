@@ -4,8 +4,6 @@ var trainLora = window.trainLora || {};
 (function (tl) {
   'use strict';
 
-  const LONG = ['sample_prompts', 'sample_negative', 'training_comment', 'optimizer_args'];
-
   /** The value of what was typed, or an Error saying what is wrong with it. */
   function parse(field, typed) {
     if (field.type !== 'int' && field.type !== 'float') return typed;
@@ -24,15 +22,15 @@ var trainLora = window.trainLora || {};
       if (value instanceof Error) tl.recipe.refuse(field.name, value.message);
       else tl.recipe.set(field.name, value);
     };
-    const common = { id, 'aria-describedby': `${id}_help`, name: field.name };
+    const common = { id, 'aria-describedby': `${id}_help ${id}_why`, name: field.name };
     let node;
     if (field.type === 'bool') {
       node = el('input', { ...common, type: 'checkbox', on: { change: () => tl.recipe.set(field.name, node.checked) } });
     } else if (field.type === 'choice') {
       node = el('select', { ...common, on: { change: () => tl.recipe.set(field.name, field.choices[node.selectedIndex]) } },
         field.choices.map((choice) => el('option', {}, String(choice))));
-    } else if (LONG.includes(field.name)) {
-      node = el('textarea', { ...common, rows: 2, spellcheck: 'false', on: { input: typed } });
+    } else if (field.lines > 1) {
+      node = el('textarea', { ...common, rows: field.lines, spellcheck: 'false', on: { input: typed } });
     } else {
       const numeric = field.type === 'int' ? 'numeric' : field.type === 'float' ? 'decimal' : null;
       node = el('input', { ...common, type: 'text', inputmode: numeric, autocomplete: 'off', spellcheck: 'false', on: { input: typed } });
@@ -61,6 +59,17 @@ var trainLora = window.trainLora || {};
     return advice.length || !usual ? advice : [{ text: usual, level: 'warning' }];
   }
 
+  /** Why the option does nothing as the others are set, '' when it acts. */
+  function idle(field) {
+    const { fields, values } = tl.recipe;
+    const met = ([name, wanted]) => (wanted.length ? wanted.includes(values[name]) : Boolean(values[name]));
+    const missing = Object.entries(field.when || {}).find((condition) => !met(condition));
+    if (!missing) return '';
+    const [name, wanted] = missing;
+    const is = wanted.length ? wanted.map(shownValue).join(' or ') : 'above 0';
+    return `Does nothing now: only with “${fields[name].label}” ${is}.`;
+  }
+
   function shownValue(value) {
     return value === true ? 'on' : value === false ? 'off' : value === '' ? 'empty' : String(value);
   }
@@ -71,16 +80,21 @@ var trainLora = window.trainLora || {};
     const node = control(field, id);
     const mark = link('reset', () => tl.recipe.reset(field.name), { class: 'tl-link tl-reset' });
     const said = el('div', { class: 'tl-said', 'aria-live': 'polite' });
+    const why = el('div', { class: 'tl-help', id: `${id}_why`, hidden: true });
     const unit = field.unit && field.unit !== field.label.toLowerCase();
     const label = el('label', { for: id }, field.label, unit ? el('span', { class: 'tl-dim' }, ` (${field.unit})`) : null);
     const box = el('div', { class: field.type === 'bool' ? 'tl-field tl-check' : 'tl-field' },
-      el('div', { class: 'tl-label' }, label, mark), node, el('div', { class: 'tl-help', id: `${id}_help` }, field.help), said);
+      el('div', { class: 'tl-label' }, label, mark), node, el('div', { class: 'tl-help', id: `${id}_help` }, field.help), why, said);
     function update(force) {
       const value = tl.recipe.values[field.name];
       if (force && document.activeElement === node) node.blur();
       if (!(field.name in tl.recipe.invalid)) put(field, node, value);
       const changed = tl.recipe.isChanged(field.name);
       box.classList.toggle('tl-changed', changed);
+      const off = idle(field);
+      box.classList.toggle('tl-idle-field', Boolean(off));
+      text(why, off);
+      show(why, off);
       show(mark, changed);
       mark.title = changed ? `Back to ${shownValue(tl.recipe.reference(field.name))}` : '';
       mark.setAttribute('aria-label', changed ? `Set ${field.label} back to ${shownValue(tl.recipe.reference(field.name))}` : 'reset');
@@ -136,8 +150,8 @@ var trainLora = window.trainLora || {};
     function update(name) {
       for (const one of groups) one.update(name === null);
       const count = tl.recipe.changed().length;
-      const preset = tl.recipe.presets.find((one) => one.name === tl.recipe.preset);
-      text(changed, count ? `${count} changed from ${preset ? preset.title : 'the defaults'}` : '');
+      const preset = tl.recipe.card(tl.recipe.preset);
+      text(changed, count ? `${count} changed from ${preset ? preset.title || preset.name : 'the defaults'}` : '');
     }
     function reveal(name) {
       const one = groups.flatMap((item) => item.rows.map((found) => ({ item, found }))).find(({ found }) => found.field.name === name);

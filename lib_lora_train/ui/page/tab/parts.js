@@ -44,7 +44,8 @@ var trainLora = window.trainLora || {};
     return { list, select };
   }
 
-  /** A question in front of the page. `choices`: `[[label, value, main]]`; gives the value, or null when closed. */
+  /** A question in front of the page: words, or elements to fill in. `choices`: `[[label, value, main]]`; gives the value,
+   * or null when closed. The browser keeps the focus inside and gives it back. */
   function ask(title, message, choices) {
     const { el } = tl.dom;
     return new Promise((resolve) => {
@@ -55,10 +56,18 @@ var trainLora = window.trainLora || {};
       };
       const buttons = choices.map(([label, value, main]) =>
         tl.dom.button(label, () => close(value), { class: main ? 'tl-button tl-go' : 'tl-button' }));
-      const dialog = el('dialog', { class: 'tl-dialog', 'aria-label': title, on: { cancel: () => close(null) } },
-        el('h3', {}, title), el('p', {}, message), el('div', { class: 'tl-row' }, buttons));
+      const enter = (event) => {
+        if (event.key !== 'Enter' || !event.target.matches('input[type=text]')) return;
+        event.preventDefault();
+        close(choices.find((choice) => choice[2])[1]);
+      };
+      const dialog = el('dialog', { class: 'tl-dialog', 'aria-label': title, on: { cancel: () => close(null), keydown: enter } },
+        el('h3', {}, title), typeof message === 'string' ? el('p', {}, message) : el('div', { class: 'tl-asked' }, message),
+        el('div', { class: 'tl-row' }, buttons));
       tl.tab.frame.append(dialog);
       dialog.showModal();
+      const first = dialog.querySelector('input[type=text]');
+      if (first) first.select();
     });
   }
 

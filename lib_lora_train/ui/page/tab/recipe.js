@@ -7,33 +7,62 @@ var trainLora = window.trainLora || {};
   const BESIDE = ['output_name', 'trigger_word']; // say their advice themselves
   let form = null;
 
+  /** What a card costs and sets, in a line; unknown numbers are left out. */
+  function cardFacts(card) {
+    const length = card.epochs ? tl.fmt.plural(card.epochs, 'epoch') : tl.fmt.plural(card.steps, 'step');
+    return [`${card.network} rank ${card.rank}`, `${card.resolution} px`, length, card.file_mb > 0 ? tl.fmt.size(card.file_mb) : ''].filter(Boolean).map((one) => one.replaceAll(' ', '\u00a0')).join(', ');
+  }
+
+  function cardContents(card) {
+    const { el } = tl.dom;
+    return [el('b', {}, card.title), el('small', {}, card.help), el('small', { class: 'tl-facts-line' }, cardFacts(card)),
+      card.notes.length ? el('small', {}, `For this card: ${card.notes.join(', ')}`) : null];
+  }
+
+  function ownContents(one) {
+    const { el } = tl.dom;
+    const words = one.problem || (one.changed ? `${tl.fmt.plural(one.changed, 'setting')} of your own` : 'The defaults');
+    return [el('b', {}, one.name), el('small', { class: one.problem ? 'tl-bad-text' : null }, words)];
+  }
+
+  /** The presets and the user's own recipes, one of which is chosen; arrows move. */
   function presetCards() {
     const { el, fill, attr } = tl.dom;
     const place = el('div', { class: 'tl-cards', role: 'radiogroup', 'aria-label': 'Recipe', id: 'train_lora_presets' });
+    const entries = (recipe) => [...recipe.presets.map((card) => [card.name, card.title, cardContents(card), false]),
+      ...recipe.own.map((one) => [`own/${one.name}`, one.name, ownContents(one), Boolean(one.problem)])];
     let cards = [];
     function move(event, index) {
       const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       if (!by) return;
       event.preventDefault();
-      const target = cards[(index + by + cards.length) % cards.length];
+      const usable = cards.filter((card) => !card.disabled);
+      const target = usable[(usable.indexOf(cards[index]) + by + usable.length) % usable.length];
       target.focus();
       target.click();
     }
-    tl.on('schema', (recipe) => {
-      cards = recipe.presets.map((preset, index) => el('button', {
-        type: 'button', role: 'radio', class: 'tl-card', 'data-preset': preset.name,
-        on: { click: () => recipe.choose(preset.name), keydown: (event) => move(event, index) },
-      }, el('b', {}, preset.title), el('small', {}, preset.help)));
-      fill(place, recipe.presets, () => cards);
-    });
-    tl.on('values', () => {
+    function make(recipe) {
+      fill(place, [recipe.presets, recipe.own], () => {
+        cards = entries(recipe).map(([name, title, contents, off], index) => el('button', {
+          type: 'button', role: 'radio', class: name.startsWith('own/') ? 'tl-card tl-own' : 'tl-card', 'data-preset': name, disabled: off,
+          'aria-label': title, 'aria-describedby': `train_lora_card_${index}`,
+          on: { click: () => recipe.choose(name), keydown: (event) => move(event, index) },
+        }, el('span', { id: `train_lora_card_${index}` }, contents)));
+        return cards;
+      });
+      mark();
+    }
+    function mark() {
       const chosen = cards.some((card) => card.dataset.preset === tl.recipe.preset);
       cards.forEach((card, index) => {
         const on = card.dataset.preset === tl.recipe.preset;
         attr(card, 'aria-checked', on);
         attr(card, 'tabindex', on || (!chosen && !index) ? 0 : -1);
       });
-    });
+    }
+    tl.on('schema', make);
+    tl.on('presets', make);
+    tl.on('values', mark);
     return place;
   }
 
@@ -125,17 +154,20 @@ var trainLora = window.trainLora || {};
   function panel() {
     const { el, link } = tl.dom;
     form = tl.form.form();
+    const section = el('section', {});
     const train = tl.train.controls();
     const everything = link('All settings', () => {
       form.box.open = true;
       form.box.scrollIntoView({ block: 'start', behavior: 'smooth' });
     });
     const side = el('div', { class: 'tl-panel' }, el('h3', {}, 'What will happen'), whatWillHappen(), train, el('p', {}, everything));
-    const main = el('div', {}, tl.again.panel(), presetCards(),
+    const main = el('div', {}, tl.recipes.place(), tl.again.panel(), presetCards(), tl.recipes.actions(), tl.difficulty.control(),
       el('div', { class: 'tl-pair' },
         wordField('output_name', 'Name', 'laetitia_v1', 'In prompts: <lora:name:1>'),
         wordField('trigger_word', 'Trigger word', 'laetitia', 'The word that calls it; put it first in every caption')));
-    return el('section', {}, el('div', { class: 'tl-cols' }, main, side), form.box);
+    section.append(el('div', { class: 'tl-cols' }, main, side), form.box);
+    tl.recipes.dropInto(section);
+    return section;
   }
 
   tl.recipePanel = { panel, reveal: (name) => form.reveal(name) };

@@ -9,16 +9,44 @@ var trainLora = window.trainLora || {};
     'reg_data_dir', 'network_weights', 'sample_prompts', 'sample_negative'];
 
   const recipe = {
-    ready: false, groups: [], fields: {}, presets: [], preset: '', values: {}, base: {}, invalid: {},
-    check: null, problem: null, checking: false,
+    ready: false, groups: [], fields: {}, presets: [], own: [], levels: null, preset: '', difficulty: null, values: {}, base: {},
+    invalid: {}, check: null, problem: null, checking: false,
   };
 
-  /** Values a preset sets, for the model family that is loaded. */
+  /** A preset's card, or one of the user's own recipes (`own/name`). */
+  const card = (name) => recipe.presets.find((one) => one.name === name) || recipe.own.find((one) => `own/${one.name}` === name);
+
+  /** Rank and steps by how elaborate the subject is; the alpha keeps its share of the rank. */
+  function levelValues(values) {
+    const chosen = recipe.difficulty, table = recipe.levels;
+    if (!chosen || !table || !table.networks.includes(values.network_type || recipe.base.network_type)) return {};
+    const place = 2 * (chosen.level + (chosen.male ? table.male : 0) - (chosen.known ? table.known : 0));
+    const { rank, steps } = table.halves[Math.min(Math.max(Math.round(place), 0), table.halves.length - 1)];
+    const [alpha, dim] = [values.network_alpha || recipe.base.network_alpha, values.network_dim || recipe.base.network_dim];
+    const length = values.max_train_epochs ? {} : { max_train_steps: steps };
+    return { network_dim: rank, network_alpha: alpha === 1 ? 1 : Math.max(1, Math.round((alpha / dim) * rank)), ...length };
+  }
+
+  /** Values a preset sets, with those of the difficulty over them. */
   function presetValues(name) {
-    const preset = recipe.presets.find((p) => p.name === name);
-    if (!preset) return {};
-    const family = ((tl.status && tl.status.host) || {}).family;
-    return { ...preset.values, ...((preset.family_values || {})[family] || {}) };
+    const found = card(name);
+    if (!found) return {};
+    return name.startsWith('own/') ? found.values : { ...found.values, ...levelValues(found.values) };
+  }
+
+  /** What still is as the preset has it follows `change`; what was set by hand stays. */
+  function follow(change) {
+    const before = presetValues(recipe.preset);
+    change();
+    moved(before);
+  }
+
+  function moved(before) {
+    const after = presetValues(recipe.preset);
+    for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
+      const was = name in before ? before[name] : recipe.base[name];
+      if (recipe.values[name] === was) recipe.values[name] = name in after ? after[name] : recipe.base[name];
+    }
   }
 
   /** The preset all of whose values are set, the most telling one; '' when there is none. */
@@ -46,14 +74,19 @@ var trainLora = window.trainLora || {};
    * run's recipe, else the first preset. */
   function load(schema, host, given) {
     recipe.groups = schema.groups;
-    recipe.presets = Array.isArray(schema.presets) ? schema.presets : Object.values(schema.presets || {});
+    recipe.presets = schema.presets;
+    recipe.levels = schema.difficulty;
+    recipe.own = schema.recipes;
+    fittedTo = loadedNow();
     for (const group of schema.groups) for (const field of group.fields) recipe.fields[field.name] = field;
     recipe.base = { ...schema.defaults, ...known(host.defaults) };
     recipe.values = { ...recipe.base };
     const kept = tl.store.get('recipe', null);
     if (kept) {
-      recipe.preset = kept.preset || '';
+      recipe.preset = card(kept.preset) ? kept.preset : '';
+      recipe.difficulty = kept.difficulty || null;
       Object.assign(recipe.values, known(kept.values));
+      moved(known(kept.reference)); // the presets may be fitted to another checkpoint by now
     } else if (given || schema.last) {
       Object.assign(recipe.values, known(given || schema.last));
       recipe.preset = recognised();
@@ -68,7 +101,9 @@ var trainLora = window.trainLora || {};
 
   function touched(name) {
     const values = Object.entries(recipe.values).filter(([field, value]) => value !== recipe.base[field]);
-    tl.store.set('recipe', { preset: recipe.preset, values: Object.fromEntries(values) });
+    tl.store.set('recipe', {
+      preset: recipe.preset, difficulty: recipe.difficulty, reference: presetValues(recipe.preset), values: Object.fromEntries(values),
+    });
     tl.emit('values', name);
     recheck();
   }
@@ -90,21 +125,67 @@ var trainLora = window.trainLora || {};
 
   /** Values of the old preset go back, those of the new one come; other changes stay. */
   function choose(name) {
-    const before = presetValues(recipe.preset);
-    for (const [field, value] of Object.entries(before)) {
-      if (recipe.values[field] === value) recipe.values[field] = recipe.base[field];
-    }
-    recipe.preset = name;
+    follow(() => { recipe.preset = name; });
     Object.assign(recipe.values, presetValues(name));
     recipe.invalid = {};
     touched(null);
   }
 
+  /** `{level, male, known}`, or null: as the recipe says. */
+  function setDifficulty(chosen) {
+    follow(() => { recipe.difficulty = chosen; });
+    touched(null);
+  }
+
+  /** The user's own recipes as they are now; one that is chosen may have a new name, or be gone. */
+  function setOwn(list, renamed) {
+    recipe.own = list;
+    if (renamed && recipe.preset === `own/${renamed[0]}`) recipe.preset = `own/${renamed[1]}`;
+    if (!card(recipe.preset)) recipe.preset = recognised();
+    tl.emit('presets', recipe);
+    touched(null);
+  }
+
+  const loadedNow = () => {
+    const { checkpoint, family, prediction, memory_total_gb: total } = (tl.status && tl.status.host) || {};
+    return JSON.stringify([checkpoint, family, prediction, Math.round(total || 0)]);
+  };
+  let fittedTo = '';
+
+  /** Presets are fitted to what is loaded: with another checkpoint they are asked for again. */
+  async function refit() {
+    if (!recipe.ready || fittedTo === loadedNow()) return;
+    fittedTo = loadedNow();
+    try {
+      const { presets } = await tl.api.get('presets');
+      follow(() => { recipe.presets = presets; });
+      tl.emit('presets', recipe);
+      touched(null);
+    } catch (error) {
+      fittedTo = ''; // asked again with the next status
+    }
+  }
+
+  tl.on('status', refit);
+
   /** Another recipe as a whole (from a card, a run, a file); what it does not name goes to the default. */
   function replace(settings) {
     recipe.values = { ...recipe.base, ...known(settings) };
     recipe.invalid = {};
+    recipe.difficulty = null;
     recipe.preset = recognised();
+    touched(null);
+  }
+
+  /** All that is set, to come back to. */
+  function remember() {
+    const { values, preset, difficulty } = recipe;
+    return { values: { ...values }, preset, difficulty };
+  }
+
+  function restore(before) {
+    Object.assign(recipe, before);
+    recipe.invalid = {};
     touched(null);
   }
 
@@ -150,6 +231,7 @@ var trainLora = window.trainLora || {};
   }
 
   tl.recipe = Object.assign(recipe, {
-    load, set, refuse, reset, choose, replace, merge, recheckNow: check, recheck, reference, isChanged, changed, adviceAt,
+    load, set, refuse, reset, choose, setDifficulty, setOwn, replace, merge, remember, restore, card, recheckNow: check, recheck, reference,
+    isChanged, changed, adviceAt, OWN,
   });
 })(trainLora);

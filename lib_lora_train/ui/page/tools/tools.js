@@ -33,45 +33,27 @@ var trainLora = window.trainLora || {};
       el('div', { class: 'tl-joined' }, input, node), place);
   }
 
-  function save() {
-    const { el } = tl.dom;
-    const file = new Blob([JSON.stringify(tl.recipe.values, null, 2)], { type: 'application/json' });
-    const address = URL.createObjectURL(file);
-    el('a', { href: address, download: `${tl.recipe.values.output_name || 'recipe'}.json` }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 10000);
-  }
-
-  /** A recipe file over the defaults. Names we do not have are said, not dropped silently. */
-  async function load(file) {
-    const { note } = tl.dom;
-    let mapping;
-    try {
-      mapping = JSON.parse(await file.text());
-    } catch (error) {
-      return note('bad', `${file.name} is no JSON.`, 'Choose a file that “Save recipe” wrote.');
-    }
-    const flat = Object.assign({}, ...Object.entries(mapping).map(([name, value]) => (value && typeof value === 'object' && !Array.isArray(value) ? value : { [name]: value })));
-    const unknown = Object.keys(flat).filter((name) => !(name in tl.recipe.fields) && name !== 'recipe_version');
-    tl.recipe.replace(flat);
-    return unknown.length ? note('warn', `${file.name} is in; these options are not known here: ${unknown.join(', ')}.`) : note('ok', `${file.name} is the recipe now.`);
-  }
-
   function files() {
     const { el, button, fill } = tl.dom;
     const place = el('div', { 'aria-live': 'polite' });
     const input = el('input', {
-      type: 'file', accept: '.json', hidden: true,
+      type: 'file', accept: '.toml,.json,.safetensors,.sh,.bat,.ps1,.txt', hidden: true,
       on: {
         async change() {
           if (!input.files.length) return;
-          const said = await load(input.files[0]);
-          fill(place, Date.now(), () => said);
+          await tl.parts.busy(open, place, async () => {
+            const said = await tl.recipes.takeFile(input.files[0]);
+            fill(place, Date.now(), () => tl.recipes.message(said));
+          });
           input.value = '';
         },
       },
     });
-    return el('div', { class: 'tl-panel' }, el('h3', {}, 'Recipe as a file'), el('p', { class: 'tl-dim' }, 'The recipe as it stands, to keep or to share.'),
-      el('div', { class: 'tl-row' }, button('Save recipe', save), button('Load recipe', () => input.click()), input), place);
+    const open = button('Load recipe', () => input.click());
+    const save = button('Save recipe', () => tl.parts.busy(save, place, tl.recipes.exported));
+    return el('div', { class: 'tl-panel' }, el('h3', {}, 'Recipe as a file'),
+      el('p', { class: 'tl-dim' }, 'The recipe as it stands, to keep or to share; without folders. Other trainers’ files and LoRAs can be loaded too.'),
+      el('div', { class: 'tl-row' }, save, open, input), place);
   }
 
   const panel = () => tl.dom.el('section', { class: 'tl-cols tl-even' }, inspect(), files());
