@@ -106,9 +106,8 @@ def wider(tensors):
         (lambda t: {**t, **{f"lora_unet_new.lora_{m}.weight": torch.ones(1) for m in ("down", "up")}}, "lora_unet_new"),
         (lambda t: renamed(renamed(t, "lora_te_", "lora_te1_"), "lora_unet_", "lora_unet_input_blocks_"), "for SDXL"),
         (wider, "for SDXL"),
-        (lambda t: renamed(t, "lora_down.weight", "hada_w1_a"), "LoHa"),
-        (lambda t: renamed(t, "lora_down.weight", "lokr_w1"), "LoKr"),
-        (lambda t: {**t, "lora_unet_mid_block_attentions_0_proj_in.dora_scale": torch.ones(1)}, "DoRA"),
+        (lambda t: renamed(t, "lora_down.weight", "hada_w1_a"), "incomplete"),
+        (lambda t: {**t, "lora_unet_mid_block_attentions_0_proj_in.dora_scale": torch.ones(1)}, "with DoRA"),
         (lambda t: renamed(t, "lora_down.weight", "lora_A.weight"), "diffusers"),
         (lambda t: {**t, "epoch": torch.ones(1)}, "epoch"),
         (lambda t: without(t, "lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up"), "incomplete"),
@@ -127,6 +126,10 @@ def test_what_does_not_fit_is_named(loan, change, says):
 
 def test_rank_and_type_are_named(loan):
     plain = build(loan, NetworkSettings(network_dim=4), seed=1)
+    with pytest.raises(SettingsError, match="is a LoHa, the recipe a LoRA"):
+        plain.load_state_dict(tensors_of(loan, network_dim=4, network_type="LoHa", network_preset="attn-mlp"))
+    with pytest.raises(SettingsError, match="with DoRA, the recipe without"):
+        plain.load_state_dict(tensors_of(loan, network_dim=4, weight_decompose=True))
     with pytest.raises(SettingsError, match="rank 8, the recipe 4"):
         plain.load_state_dict(tensors_of(loan, network_dim=8))
     with pytest.raises(SettingsError, match="also holds `lora_unet_.*LoCon"):

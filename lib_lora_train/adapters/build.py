@@ -7,57 +7,48 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..errors import SettingsError
 from ..families.loan import Loan
-from ..settings.schema import NetworkSettings
+from ..families.outline import outline_of
+from ..settings.options_network import NetworkSettings
 from .adapter_set import AdapterSet
-from .check import check_kind, modules_of
-from .lora import LoraLayer
-from .targets import Target, targets
+from .check import check_kind, check_parts, forms_in
+from .drops import Shares
+from .kinds import KINDS
+from .layer import Form, generator
+from .plan import plan
+from .targets import Place, at, places
 
 
 def build(loan: Loan, network: NetworkSettings, seed: int) -> AdapterSet:
     """Fresh adapters, not attached: they change nothing until trained.
 
-    With convolutions, 1x1 convolutions and linear layers of the ResNet blocks have the ordinary rank.
-    Raises SettingsError when neither U-Net nor text encoder is to be trained.
+    Raises SettingsError when nothing is to be trained, or a list per block does not fit the family.
     """
-    parts = {"unet": network.train_unet, "text_encoder": network.train_text_encoder}
-    wanted = [t for t in targets(loan, convolutions=network.network_type == "LoCon") if parts[t.part]]
-    if not wanted:
-        raise SettingsError("Neither U-Net nor text encoder is trained.", "Switch on one of them.", "train_unet")
-    layers = [(target, _layer(loan, target, *_size(network, target))) for target in wanted]
-    for target, layer in layers:
-        layer.start(seed, target.key)
-    return AdapterSet(layers)
+    adapters = _made(loan, {p.place: p.form for p in plan(outline_of(loan), network)}, network)
+    for target, layer in adapters.layers:
+        layer.start(generator(seed, target.key), target.module)
+    return adapters
 
 
-def from_tensors(loan: Loan, tensors: Mapping[str, Tensor]) -> AdapterSet:
-    """The LoRA whose file holds `tensors`, with the ranks found there, not attached.
+def from_tensors(loan: Loan, tensors: Mapping[str, Tensor], network: NetworkSettings | None = None) -> AdapterSet:
+    """The network whose file holds `tensors`, with the types and ranks found there, not attached; `network` says which
+    parts it must have and what is dropped while training.
 
-    Raises SettingsError when it was not made for the loan's family.
+    Raises SettingsError when it was not made for the loan's family, or has other parts.
     """
     check_kind(tensors)
-    there = modules_of(tensors)
-    known = {target.key: target for target in targets(loan, convolutions=True)}
-    layers = [(known[key], _layer(loan, known[key], *_size_in(tensors, key))) for key in known if key in there]
-    adapters = AdapterSet(layers)
+    if network is not None:
+        parts = {"lora_unet_": network.train_unet, "lora_te": network.train_text_encoder}
+        check_parts(tensors, [prefix for prefix, trained in parts.items() if trained])
+    everywhere = {place.key: place for place in places(outline_of(loan))}
+    forms = forms_in(tensors, {key: place.shape for key, place in everywhere.items()})
+    adapters = _made(loan, {place: forms[key] for key, place in everywhere.items() if key in forms}, network)
     adapters.load_state_dict(tensors)  # also says when some of the tensors found no place
     return adapters
 
 
-def _size(network: NetworkSettings, target: Target) -> tuple[int, float]:
-    """(rank, alpha); an alpha of 0 means the rank."""
-    if target.wide:
-        return network.conv_dim, network.conv_alpha or network.conv_dim
-    return network.network_dim, network.network_alpha or network.network_dim
-
-
-def _size_in(tensors: Mapping[str, Tensor], key: str) -> tuple[int, float]:
-    """(rank, alpha) of a file's module; without an alpha it is the rank."""
-    rank = tensors[f"{key}.lora_down.weight"].shape[0]
-    return rank, float(tensors.get(f"{key}.alpha", rank))
-
-
-def _layer(loan: Loan, target: Target, rank: int, alpha: float) -> LoraLayer:
-    return LoraLayer(target.module, rank, alpha, device=torch.device(loan.device))
+def _made(loan: Loan, forms: Mapping[Place, Form], network: NetworkSettings | None) -> AdapterSet:
+    net, device = network or NetworkSettings(), torch.device(loan.device)
+    layers = [KINDS[form.kind](form, device) for form in forms.values()]
+    shares = Shares(net.network_dropout, net.rank_dropout, net.module_dropout)
+    return AdapterSet(list(zip(at(loan, list(forms)), layers, strict=True)), shares)

@@ -1,43 +1,86 @@
-"""One low-rank adapter layer: its two matrices, how they begin, and what they add to a layer's output."""
+"""LoRA and LoCon: two matrices of low rank; with a core between them where a convolution is decomposed further."""
 
 from __future__ import annotations
 
-import hashlib
-import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .drops import LayerDrops
+from .layer import DORA, Form, Found, Layer, Shape, lengths, magnitudes_shape, respond, uniform
+from .spec import Spec
 
-class LoraLayer:
+DOWN, MID, UP = "lora_down.weight", "lora_mid.weight", "lora_up.weight"
+
+
+class LoraLayer(Layer):
     """Adds alpha / rank * up(down(x)); `down` [r, in, ...] has the layer's kernel, `up` [out, r, ...] a 1x1 one.
 
-    Parameters are float32, the computation has the input's dtype. Holds nothing of the layer but its geometry, since
-    borrowed weights can move. "LoRA: Low-Rank Adaptation of Large Language Models" (arXiv 2106.09685); tensors as in
-    sd-scripts.
+    "LoRA: Low-Rank Adaptation of Large Language Models" (arXiv 2106.09685); tensors as in sd-scripts. With `mid`
+    [r, r, ...] (Tucker's decomposition) that has the kernel and `down` a 1x1 one; tensors as in LyCORIS.
     """
 
-    def __init__(self, module: nn.Module, rank: int, alpha: float, device: torch.device) -> None:
-        out, inputs, *kernel = module.weight.shape
+    names = (DOWN, MID, UP, DORA)
+    scaled = (DOWN, UP)
+    ranked = (DOWN,)
+    late = (UP,)
+
+    @staticmethod
+    def form(shape: Shape, spec: Spec) -> Form | None:
+        if len(shape) < 2:
+            return None
+        (out, inputs, *kernel), rank = shape, spec.rank
         ones = [1] * len(kernel)
-        self.rank, self.alpha = rank, alpha
-        self.down = nn.Parameter(torch.zeros(rank, inputs, *kernel, device=device))
-        self.up = nn.Parameter(torch.zeros(out, rank, *ones, device=device))
-        self._geometry = (module.stride, module.padding, module.dilation) if kernel else None
+        wide = any(size != 1 for size in kernel)
+        if spec.tucker and wide:
+            shapes = {DOWN: (rank, inputs, *ones), MID: (rank, rank, *kernel), UP: (out, rank, *ones)}
+        else:
+            shapes = {DOWN: (rank, inputs, *kernel), UP: (out, rank, *ones)}
+        if spec.decompose:
+            shapes[DORA] = magnitudes_shape(shape)
+        return Form(spec.kind, rank, spec.alpha, shapes, spec.unit)
 
-    def start(self, seed: int, key: str) -> None:
-        """`up` zero, `down` uniform within 1 / sqrt(fan in) (Kaiming, a = sqrt(5)), from `seed` and `key` alone."""
-        digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-        bound = 1 / math.sqrt(self.down[0].numel())
+    @staticmethod
+    def spec_in(found: Found, shape: Shape) -> Spec:
+        return Spec("LoRA", found.shapes[DOWN][0], tucker=MID in found.shapes, decompose=DORA in found.shapes)
+
+    def start(self, draw: torch.Generator, module: nn.Module) -> None:
+        uniform(self.tensors[DOWN], draw)
+        if MID in self.tensors:
+            uniform(self.tensors[MID], draw)
+        begin_magnitudes(self, module)
+
+    def change(self, module: nn.Module) -> Tensor:
+        return self.scale * product(self.tensors, module.weight.shape)
+
+    def __call__(self, x: Tensor, module: nn.Module, multiplier: float, drops: LayerDrops | None = None) -> Tensor:
+        if DORA in self.tensors:
+            return super().__call__(x, module, multiplier, drops)
+        down, up = self.tensors[DOWN].to(x.dtype), self.tensors[UP].to(x.dtype)
+        scale, point = multiplier * self.scale, F.linear if module.weight.dim() == 2 else F.conv2d
+        if MID in self.tensors:
+            h = respond(module, F.conv2d(x, down), self.tensors[MID].to(x.dtype))
+        else:
+            h = respond(module, x, down)
+        if drops is None:
+            return point(h * scale, up)
+        axis = -1 if point is F.linear else 1
+        return drops.modules(point(drops.ranks(drops.neurons(h), axis) * scale, up))
+
+
+def product(tensors: Mapping[str, Tensor], shape: Shape) -> Tensor:
+    """up @ down of a layer with the weight's `shape`."""
+    down, up = tensors[DOWN], tensors[UP].flatten(1)
+    if MID in tensors:
+        return torch.einsum("or,rs...,si->oi...", up, tensors[MID], down.flatten(1))
+    return (up @ down.flatten(1)).view(shape)
+
+
+def begin_magnitudes(layer: Layer, module: nn.Module) -> None:
+    """Those of the weight as it is, so that decomposition changes nothing yet."""
+    if DORA in layer.tensors:
         with torch.no_grad():
-            self.down.copy_(torch.empty(self.down.shape).uniform_(-bound, bound, generator=generator))
-            self.up.zero_()
-
-    def __call__(self, x: Tensor, multiplier: float) -> Tensor:
-        down, up = self.down.to(x.dtype), self.up.to(x.dtype)
-        scale = multiplier * self.alpha / self.rank
-        if self._geometry is None:
-            return F.linear(F.linear(x, down) * scale, up)
-        return F.conv2d(F.conv2d(x, down, None, *self._geometry) * scale, up)
+            magnitudes = layer.tensors[DORA]
+            magnitudes.copy_(lengths(module.weight.detach().float(), magnitudes.shape))

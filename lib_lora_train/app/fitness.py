@@ -5,19 +5,19 @@ from __future__ import annotations
 import shutil
 import tempfile
 
-from ..adapters.check import check
+from ..adapters.check import check, forms_in
 from ..adapters.load import read
+from ..adapters.plan import plan
 from ..adapters.targets import places
 from ..data import layout
 from ..engine.estimate import estimate
 from ..errors import DataError, ExportError, HostError, SettingsError
 from ..export import names
 from ..export.folder import explained
-from ..families.outline import Outline
 from ..hosts.base import Host
 from ..settings.advice import advise
 from ..settings.load import from_mapping
-from ..settings.schema import NetworkSettings, Settings
+from ..settings.schema import Settings
 from . import trust
 from .loras import twin
 from .outlines import outline_of
@@ -104,17 +104,8 @@ def _with_weights(settings: Settings, host: Host) -> Settings:
         raise SettingsError(f"There is no LoRA {text}.", "Choose one to continue from.", "network_weights")
     tensors = read(path)
     if outline is not None:
-        check(tensors, _shapes(settings.network, outline))
+        if settings.network.dim_from_weights:
+            check(tensors, forms_in(tensors, {place.key: place.shape for place in places(outline)}))
+        else:
+            check(tensors, {planned.place.key: planned.form for planned in plan(outline, settings.network)})
     return from_mapping({"network_weights": str(path.resolve())}, settings)
-
-
-def _shapes(network: NetworkSettings, outline: Outline) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Of the matrices `down` and `up` that the run will have, by module name."""
-    wanted = {"unet": network.train_unet, "text_encoder": network.train_text_encoder}
-    found = {}
-    for place in places(outline, network.network_type == "LoCon"):
-        rank = network.conv_dim if place.wide else network.network_dim
-        out, *inputs = place.shape
-        if wanted[place.part]:
-            found[place.key] = ((rank, *inputs), (out, rank, *[1] * (len(inputs) - 1)))
-    return found

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..adapters.adapter_set import AdapterSet
-from ..adapters.build import build
+from ..adapters.build import build, from_tensors
 from ..adapters.load import read
+from ..adapters.portions import portions
 from ..data.loader import Loader
 from ..data.plan import Length, Plan
 from ..data.plan import length as plan_length
@@ -50,21 +51,30 @@ class Tools:
         return precision.DTYPES[self.precision]
 
 
-def tools(loan: Loan, settings: Settings, resume: bool = False) -> Tools:
-    """Raises SettingsError for what cannot be trained so on this loan. A resumed run has its weights in its state, so
-    the file it once continued from is not needed again."""
+def tools(loan: Loan, settings: Settings, saved: Mapping[str, Tensor] | None = None) -> Tools:
+    """Raises SettingsError for what cannot be trained so on this loan. A resumed run has its weights `saved` in its
+    state, so the file it once continued from is not needed again."""
     schedules.check(settings.optimizer)
-    adapters = build(loan, settings.network, settings.training.seed)
-    if settings.network.network_weights and not resume:
-        adapters.load_state_dict(read(Path(settings.network.network_weights).expanduser()))
-    parts = {part: adapters.parameters(part) for part in adapters.parts}
+    adapters = _adapters(loan, settings, saved)
     return Tools(
         adapters,
-        optimizers.build(settings.optimizer, parts, loan.device),
+        optimizers.build(settings.optimizer, portions(adapters, settings.network), loan.device),
         objective_of(loan, settings.loss),
         precision.resolve(settings.training.mixed_precision, loan.device),
         requests(settings, clip_skip(loan, settings)),
     )
+
+
+def _adapters(loan: Loan, settings: Settings, saved: Mapping[str, Tensor] | None) -> AdapterSet:
+    network, weights = settings.network, saved
+    if weights is None and network.network_weights:
+        weights = read(Path(network.network_weights).expanduser())
+    if weights is not None and network.dim_from_weights:
+        return from_tensors(loan, weights, network)
+    adapters = build(loan, network, settings.training.seed)
+    if weights is not None:
+        adapters.load_state_dict(weights)
+    return adapters
 
 
 @dataclass
@@ -133,6 +143,8 @@ def _stepper(loan: Loan, settings: Settings, made: Tools) -> Stepper:
         seed=settings.training.seed,
         max_grad_norm=settings.optimizer.max_grad_norm,
         scaler=precision.LossScaler.for_precision(made.precision),
+        adapters=made.adapters,
+        largest_norm=settings.network.scale_weight_norms,
     )
 
 

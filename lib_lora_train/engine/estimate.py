@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..adapters.targets import places
+from ..adapters.plan import plan
 from ..data.buckets import fits
 from ..data.plan import Length, Plan, length
 from ..data.types import ImageRecord
@@ -111,11 +111,8 @@ def _usual(network: NetworkSettings, family: _Family) -> _Size:
 
 
 def _outlined(network: NetworkSettings, outline: Outline) -> _Size:
-    wanted = {"unet": network.train_unet, "text_encoder": network.train_text_encoder}
-    found = [place for place in places(outline, network.network_type == "LoCon") if wanted[place.part]]
-    ranks = [network.conv_dim if place.wide else network.network_dim for place in found]
-    sides = [place.shape[0] + math.prod(place.shape[1:]) for place in found]
-    return _Size(len(found), sum(rank * side for rank, side in zip(ranks, sides, strict=True)))
+    planned = plan(outline, network)
+    return _Size(len(planned), sum(math.prod(shape) for one in planned for shape in one.form.shapes.values()))
 
 
 def _half(settings: Settings, status: Status) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..adapters.adapter_set import Portion
 from ..errors import SettingsError
 from ..settings.schema import OptimizerSettings
 from .optimizer_kinds import KINDS, drives_itself, problem_on, rate_argument, remedy_for
@@ -21,9 +22,12 @@ from .optimizer_kinds import KINDS, drives_itself, problem_on, rate_argument, re
 ADAPTIVE_RATE = "Adaptive optimisers take one rate: set the master rate to 1 and the other rates to 0 (master)."
 
 
+Portions = Mapping[str, Sequence[nn.Parameter]] | Sequence[Portion]
+
+
 @dataclass(frozen=True)
 class Group:
-    """Parameters that share a rate. `name` is the part: text_encoder or unet."""
+    """Parameters that share a rate. `name` is the part, text_encoder or unet, or a portion of it."""
 
     name: str
     parameters: Sequence[nn.Parameter]
@@ -85,13 +89,13 @@ class Built:
         return f"{cls.__module__}.{cls.__qualname__}" + (f"({args})" if args else "")
 
 
-def build(settings: OptimizerSettings, parts: Mapping[str, Sequence[nn.Parameter]], device: torch.device) -> Built:
-    """An optimiser over `parts` (part name to parameters), text encoder first as in sd-scripts.
+def build(settings: OptimizerSettings, portions: Portions, device: torch.device) -> Built:
+    """An optimiser over `portions`, or whole parts (name to parameters), text encoder first as in sd-scripts.
 
     Raises SettingsError: an unknown or impossible argument, no rate above 0, two rates with a kind that takes one,
     or a package that is missing and has no substitute.
     """
-    groups, notes = _groups(settings, parts)
+    groups, notes = _groups(settings, portions)
     name = _runnable(settings.optimizer_type, device, notes)
     kind = KINDS[name]
     if kind.one_rate and len({g.rate for g in groups}) > 1:
@@ -120,9 +124,11 @@ def rates(settings: OptimizerSettings) -> dict[str, float]:
     return {"text_encoder": settings.text_encoder_lr or master, "unet": settings.unet_lr or master}
 
 
-def _groups(settings: OptimizerSettings, parts: Mapping[str, Sequence[nn.Parameter]]) -> tuple[list[Group], list[str]]:
+def _groups(settings: OptimizerSettings, portions: Portions) -> tuple[list[Group], list[str]]:
     wanted = rates(settings)
-    groups = [Group(name, list(parts[name]), wanted[name]) for name in wanted if parts.get(name)]
+    if isinstance(portions, Mapping):
+        portions = [Portion(name, name, 1.0, portions[name]) for name in wanted if portions.get(name)]
+    groups = [Group(p.name, list(p.parameters), wanted[p.part] * p.factor) for p in portions]
     used, idle = [g for g in groups if g.rate > 0], [g for g in groups if g.rate <= 0]
     if not used:
         raise SettingsError("No part has a learning rate above 0, so nothing would be learnt.", "", "learning_rate")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from ..data.plan import Plan
 from ..errors import DataError, HostError, SettingsError
 from ..families.loan import Identity
@@ -18,6 +20,7 @@ from .state import State
 _FREE_GROUPS = ("naming", "saving")  # may change between two halves of a run
 _FREE = {"vae_batch_size", "cache_latents_to_disk", "cache_size_gb", "gradient_checkpointing"}
 _NAMED = 5
+_ADAPTERS = "adapters/"
 
 
 def capture(bake: Bake, seconds: float) -> State:
@@ -41,7 +44,7 @@ def capture(bake: Bake, seconds: float) -> State:
         "fingerprint": bake.plan.fingerprint,
         "checkpoint": checkpoint(bake.loan.identity),
     }
-    adapters = {f"adapters/{name}": tensor for name, tensor in bake.adapters.state_dict().items()}
+    adapters = {f"{_ADAPTERS}{name}": tensor for name, tensor in bake.adapters.state_dict().items()}
     optimizer = state.flatten(stepper.built.optimizer.state_dict(), "optimizer")
     return state.merged([State(adapters, values), optimizer])
 
@@ -58,11 +61,15 @@ def restore(bake: Bake, found: State) -> None:
     bake.meter.restore(values["meter"])
     # the same run to whoever publishes its files
     bake.keeper.facts = replace(bake.keeper.facts, session_id=values["session_id"], started_at=values["started_at"])
-    prefix = "adapters/"
-    bake.adapters.load_state_dict(
-        {name.removeprefix(prefix): t for name, t in found.tensors.items() if name.startswith(prefix)}
-    )
+    bake.adapters.load_state_dict(weights_in(found))
     stepper.built.optimizer.load_state_dict(state.unflatten(found, "optimizer"))
+
+
+def weights_in(found: State) -> dict[str, Tensor]:
+    """The adapters' tensors of a saved state, by file key."""
+    return {
+        name.removeprefix(_ADAPTERS): tensor for name, tensor in found.tensors.items() if name.startswith(_ADAPTERS)
+    }
 
 
 def refuse_changes(bake: Bake, values: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from . import prepare, state
 from .bake import Bake, Pictures, assemble, attached, release, tools
 from .memory import guarded
 from .position import grouped
-from .resume import capture, restore
+from .resume import capture, restore, weights_in
 
 log = logging.getLogger(__name__)
 _WAITING = "The LoRA is trained and waits in memory: Resume tries to save it again, Stop gives it up."
@@ -65,15 +65,15 @@ def _prepared(
     """What can be refused is refused before anything that takes long."""
     check_name(settings.naming.output_name)
     planned = yield from prepare.plan(settings)
-    made = tools(loan, settings, resume)
+    found = state.load(folder.state) if resume else None
+    made = tools(loan, settings, found and weights_in(found))
     for note in [*loan.notes, *made.built.notes]:
         yield Warned(text=note)
     planned, cache = yield from prepare.latents(loan, settings, folder, planned)
     texts = yield from prepare.texts(loan, settings, folder, planned)
     loader = Loader(planned, settings, cache, loan, texts)
     bake = assemble(loan, settings, control, folder, made, Pictures(planned, loader))
-    if resume:
-        found = state.load(folder.state)
+    if found is not None:
         for note in found.notes:
             yield Warned(text=note)
         restore(bake, found)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from ..adapters.adapter_set import AdapterSet
 from ..data.types import Batch
 from ..errors import NotFinite
 from ..events import Phase
@@ -34,6 +36,8 @@ class Stepper:
     seed: int
     max_grad_norm: float = 0.0
     scaler: LossScaler = field(default_factory=LossScaler)
+    adapters: AdapterSet | None = None  # whose dropouts are drawn and whose norms are limited
+    largest_norm: float = 0.0  # 0: any
     skipped: int = 0  # steps without effect so far
     in_a_row: int = 0
     torn: bool = False  # inside an update: parameters and optimiser do not belong together
@@ -75,13 +79,19 @@ class Stepper:
         self.clear()
         total, breathed = torch.zeros((), device=self.loan.device), time.monotonic()
         for done, batch in enumerate(group, 1):
-            loss = self.losses(batch).sum() / samples
-            (loss * self.scaler.scale).backward()
+            with self._dropping(batch):
+                loss = self.losses(batch).sum() / samples
+                (loss * self.scaler.scale).backward()
             total += loss.detach()
             if done < len(group) and time.monotonic() - breathed > BREATH_S:
                 yield Phase(name="train", text="Batches of this step", done=done, total=len(group))
                 breathed = time.monotonic()
         return total
+
+    def _dropping(self, batch: Batch) -> AbstractContextManager[None]:
+        """What sits out is each sample's own: drawn alike in any batch, and after a resume."""
+        samples = [f"{key.epoch}/{key.image}/{key.repeat}" for key in batch.keys]
+        return nullcontext() if self.adapters is None else self.adapters.dropping(self.seed, samples)
 
     def _gradient_norm(self) -> Tensor:
         """Over all parameters, without the loss scale; not finite when any gradient is not."""
@@ -99,6 +109,8 @@ class Stepper:
         self.built.set_rates(rate_factor)
         self.torn = True
         self.built.optimizer.step()
+        if self.adapters is not None and self.largest_norm:
+            self.adapters.limit_norms(self.largest_norm)
         self.torn = False
         self.scaler.went_well()
         self.in_a_row = 0
