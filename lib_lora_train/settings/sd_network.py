@@ -16,8 +16,7 @@ _MODULES = {
     "networks.loha": "LoHa",
     "networks.lokr": "LoKr",
     "networks.lora_fa": "LoRA-FA",
-    "networks.oft": "OFT",
-    "locon.locon_kohya": "LoRA",
+    "networks.oft": "OFT of sd-scripts",
 }
 _ALGORITHMS = {
     "lora": "LoRA",
@@ -26,13 +25,22 @@ _ALGORITHMS = {
     "lokr": "LoKr",
     "ia3": "IA3",
     "dylora": "DyLoRA",
-    "full": "Full",
+    "full": "full",
     "glora": "GLoRA",
-    "diag-oft": "Diag-OFT",
+    "diag-oft": "OFT",
     "boft": "BOFT",
 }
-_RENAMED = {"dropout": "network_dropout", "use_cp": "use_tucker", "unit": "block_size"}
-_LYCORIS = "lycoris"
+_LYCORIS = ("lycoris", "locon")
+# Arguments that are called otherwise here.
+_RENAMED = {
+    "dropout": "network_dropout", "use_cp": "use_tucker", "use_conv_cp": "use_tucker", "dora_wd": "weight_decompose",
+    "unit": "dylora_unit", "block_size": "dylora_unit", "preset": "network_preset",
+}  # fmt: skip
+_PRESETS = {"unet-convblock-only": "convblock-only", "ia3": "auto"}
+# What LyCORIS and sd-scripts do where an argument is left out and we would do otherwise.
+_SILENT: dict[str, dict[str, str]] = {"networks.dylora": {"unit": "1"}}
+_SILENT_LYCORIS = {"preset": "full"}
+_OUTPUT_AXIS = "DoRA's lengths are taken along the inputs here, as the hosts read them"
 
 
 def read(module: str, args: Mapping[str, Any], options: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -40,16 +48,19 @@ def read(module: str, args: Mapping[str, Any], options: Mapping[str, str]) -> tu
 
     `options` are the other options, for what the arguments fall back to.
     """
-    args = {str(name).strip(): str(value).strip() for name, value in args.items() if value is not None}
-    lycoris = module.split(".")[0] == _LYCORIS
-    algorithm = args.pop("algo", "lora").lower()
+    given = {str(name).strip(): str(value).strip() for name, value in args.items() if value is not None}
+    lycoris = module.split(".")[0] in _LYCORIS
+    algorithm = given.pop("algo", "lora").lower()
     kind = _ALGORITHMS.get(algorithm) if lycoris else _MODULES.get(module)
     if kind is None:
         return {}, [shown("network_args algo" if lycoris else "network_module", algorithm if lycoris else module)]
-    found, lost = _convolutions(args, lycoris, options)
+    given = (_SILENT_LYCORIS if lycoris and kind != "IA3" else _SILENT.get(module, {})) | given
+    found, lost = _convolutions(given, lycoris, options)
     known = {"network_type": "LoCon" if kind == "LoRA" and "conv_dim" in found else kind} | found
-    for name, text in args.items():
+    for name, text in given.items():
         _argument(name, text, options, known, lost)
+    if known.get("weight_decompose") and given.get("wd_on_output", "True").lower() == "true":
+        lost.append(shown("network_args wd_on_output", "True", _OUTPUT_AXIS))
     return known, lost
 
 
@@ -60,7 +71,7 @@ def _convolutions(args: dict[str, str], lycoris: bool, options: Mapping[str, str
     none = dim in ("0", "0.0", *NOTHING)
     if none and not (lycoris and "network_dim" in options):
         return {}, []
-    found: dict[str, Any] = {"conv_dim": options["network_dim"] if none else dim}
+    found = {"conv_dim": options["network_dim"] if none else dim}
     if lycoris and alpha in ("0", "0.0", *NOTHING):
         alpha = options.get("network_alpha", "")
     found["conv_alpha"] = "1.0" if alpha in NOTHING else alpha
@@ -84,10 +95,12 @@ def _argument(name: str, text: str, options: Mapping[str, str], known: dict[str,
         return  # said there too
     ours = option(field) if field in groups()["network"].__struct_fields__ else None
     if ours is None:
-        if not is_off(name, text):
+        if not is_off(name, text) and name != "wd_on_output":
             lost.append(shown(f"network_args {name}", text))
         return
+    if text in NOTHING:
+        return
     try:
-        known[ours.field] = ours.read(text)
+        known[ours.field] = ours.read(_PRESETS.get(text, text) if field == "network_preset" else text)
     except (ValueError, KeyError, OverflowError):
         lost.append(shown(f"network_args {name}", text))
