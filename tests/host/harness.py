@@ -179,10 +179,10 @@ class WebUI:
     def request(
         self, method: str, path: str, body: Any = None, timeout: float = 300, **headers: str
     ) -> tuple[int, Any]:
-        """(status, JSON or text); `headers` with _ for -. An error status is returned, not raised."""
+        """(status, JSON or text); `headers` with _ for -; a body of bytes is sent as it is. Errors are returned."""
         sent = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        data = None if body is None else json.dumps(body).encode()
-        if data is not None:
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        if data is not body:
             sent["Content-Type"] = "application/json"
         request = urllib.request.Request(self.base_url + path, data, sent, method=method)
         try:
