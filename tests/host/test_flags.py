@@ -1,8 +1,7 @@
-"""Web UIs started in other ways: little memory, other precisions, nothing loaded, passwords, open to the network."""
+"""Web UIs started in other ways: little memory, other precisions, nothing loaded, no LoRA extension. (Passwords: test_trust.py.)"""
 
 from __future__ import annotations
 
-import base64
 import os
 
 import pytest
@@ -11,7 +10,6 @@ from kinds import Way, ways
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 PROMPT = "red circle"
-ROUTE = "/train-lora/v1/status"
 
 
 def keeps_its_promises(ui: WebUI, tolerance: float) -> None:
@@ -62,50 +60,3 @@ def test_without_the_lora_extension(new_webui, spec: Spec):
         assert ui.post("/probe/lend")["foreign_storages"] == 0
         (ui.lora_dir / "unseen.safetensors").write_bytes(b"")
         assert ui.post("/probe/publish", {"name": "unseen"}) == {}
-
-
-def test_passwords_of_page_and_api(new_webui):
-    flags = ["--gradio-auth", "me:secret", "--api-auth", "api:word"]
-    with new_webui(args=flags) as ui:
-        assert "login" in guarded(ui)["refusal"]
-        assert guarded(ui, Authorization=basic("api", "word"))["refusal"] == ""
-        assert guarded(ui, Authorization=basic("api", "wrong"))["refusal"]
-        assert guarded(ui, Cookie="access-token=made-up; access-token-unsecure=made-up")["refusal"]
-        token = guarded(ui)["page_token"]
-        assert guarded(ui, **{"train-lora-page": token})["refusal"]  # the page has a login of its own
-        assert ui.request("GET", ROUTE)[0] == 401
-        assert ui.request("GET", ROUTE, Authorization=basic("api", "word"))[0] == 200
-        ui.login("me", "secret")
-        assert guarded(ui)["refusal"] == ""
-        assert ui.request("GET", ROUTE)[0] == 200
-        assert ui.request("GET", ROUTE, Origin="http://elsewhere.example")[0] == 403
-
-
-def test_open_to_the_network_with_a_password_for_the_api_only(new_webui, tmp_path):
-    with new_webui(args=["--listen", "--api-auth", "api:word"]) as ui:
-        answer = guarded(ui)
-        assert answer["refusal"] and answer["open"] and not answer["insecure"]
-        assert guarded(ui, Authorization=basic("api", "word"))["refusal"] == ""
-        assert guarded(ui, Cookie=f"train-lora-page={answer['page_token']}")["refusal"] == ""
-        assert guarded(ui, **{"train-lora-page": "guessed"})["refusal"]
-        assert ui.request("GET", ROUTE)[0] == 401
-        assert ui.request("GET", ROUTE, Cookie=f"train-lora-page={answer['page_token']}")[0] == 200
-        inside = ui.data_dir / "train-lora" / "uploads"
-        assert ui.post("/probe/allowed", {"path": str(inside)})["allowed"]
-        assert not ui.post("/probe/allowed", {"path": str(tmp_path)})["allowed"]
-        assert not ui.post("/probe/allowed", {"path": str(inside / ".." / ".." / "..")})["allowed"]
-
-
-def test_at_home_nothing_is_asked_for(webui: WebUI, tmp_path):
-    assert guarded(webui) == {"refusal": "", "page_token": "", "open": False, "insecure": False}
-    assert webui.post("/probe/allowed", {"path": str(tmp_path)})["allowed"]
-
-
-def guarded(ui: WebUI, **headers: str) -> dict:
-    status, answer = ui.request("GET", "/probe/guarded", **headers)
-    assert status == 200
-    return answer
-
-
-def basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()

@@ -74,7 +74,10 @@ def test_other_sites_and_other_names_get_nothing_from_any_route(webui: WebUI, he
     assert set(answers(webui, **headers).values()) == {403}
 
 
-def test_at_home_every_route_answers(webui: WebUI):
+def test_at_home_every_route_answers(webui: WebUI, tmp_path: Path):
+    at_home = {"refusal": "", "page_token": "", "open": False, "insecure": False}
+    assert webui.request("GET", "/probe/guarded")[1] == at_home
+    assert webui.post("/probe/allowed", {"path": str(tmp_path)})["allowed"]
     for headers in ({}, {"Host": "localhost:7860"}, {"Origin": webui.base_url, "Sec-Fetch-Site": "same-origin"}):
         found = answers(webui, **headers)
         assert not REFUSED & {code for route, code in found.items() if route != "POST upload"}, found
