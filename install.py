@@ -10,17 +10,16 @@ import ast
 import importlib.util
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 
 # What a package's own metadata does not say: (installed package, below this version, requirement then).
-# diffusers 0.36 reads `torch.xpu`, which torch has since 2.4.
-LIMITS = (("torch", (2, 4), "diffusers<0.36"),)
+# diffusers 0.36 reads `torch.xpu`, which torch has since 2.4; 0.37 a class that transformers has since 4.48.
+LIMITS = (("torch", (2, 4), "diffusers<0.36"), ("transformers", (4, 48), "diffusers<0.37"))
 
 
 def requirements(pyproject: Path) -> list[str]:
@@ -33,6 +32,41 @@ def requirements(pyproject: Path) -> list[str]:
 def missing(wanted: list[str]) -> list[str]:
     """Those of `wanted` whose package is not there at all. One of another version counts as there: it is the user's."""
     return [line for line in wanted if _applies(line) and _version(_name(line)) is None]
+
+
+def outside(wanted: list[str]) -> list[str]:
+    """Those of `wanted` and of what LIMITS asks for that are there in another version: `diffusers 0.25.1 is installed,
+    Train LoRA wants >=0.31,<1`. They stay as they are: somebody may need them so."""
+    found = []
+    for line in [*filter(_applies, wanted), *_limits(_version)]:
+        name, version = _name(line), _version(_name(line))
+        rules = line.partition(";")[0][len(name) :].strip()
+        if version and not all(_keeps(version, rule) for rule in rules.split(",") if rule):
+            found.append(f"{name} {version} is installed, Train LoRA wants {rules}")
+    return found
+
+
+def _limits(version_of: Callable[[str], str | None]) -> list[str]:
+    """LIMITS that hold for what is installed."""
+    versions = ((version_of(package), below, rule) for package, below, rule in LIMITS)
+    return [rule for version, below, rule in versions if version and _release(version) < below]
+
+
+def _keeps(version: str, rule: str) -> bool:
+    """Whether `0.31.0` keeps `>=0.31` or `<1`, the only kinds that the list holds."""
+    found = re.fullmatch(r"\s*(>=|<)\s*([\d.]+)\s*", rule)
+    if found is None:
+        raise ValueError(f"install.py does not understand {rule!r}")
+    newer = _release(version) >= _release(found.group(2))
+    return newer if found.group(1) == ">=" else not newer
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(2, 1) of `2.1.0+cu121`: equal versions compare equal whether they end with zeros or not."""
+    numbers = [int(part) for part in re.match(r"[\d.]*", version).group().split(".") if part]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
 
 
 def _name(requirement: str) -> str:
@@ -65,16 +99,9 @@ def constraints() -> list[str]:
         name, version = found.metadata["Name"], found.version
         if name and version and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) and re.match(r"\d", version):
             installed.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
-    limits = [rule for package, below, rule in LIMITS if _numbers(installed.get(package)) < below]
     return [f"{name}=={version}" for name, version in sorted(installed.items())] + [
-        rule for rule in limits if _name(rule) not in installed
+        rule for rule in _limits(installed.get) if _name(rule) not in installed
     ]
-
-
-def _numbers(version: str | None) -> tuple[int, ...]:
-    """(2, 1) of `2.1.2+cu121`; of nothing something that is below no limit."""
-    found = re.match(r"(\d+)\.(\d+)", version or "")
-    return (int(found.group(1)), int(found.group(2))) if found else (10**9,)
 
 
 def installer() -> list[str]:
@@ -87,7 +114,10 @@ def installer() -> list[str]:
 
 
 def install(wanted: list[str]) -> str:
-    """Install under `constraints`; "" or the last lines of what went wrong."""
+    """Install under `constraints`; "" or what pip said when it went wrong."""
+    import subprocess
+    import tempfile
+
     command = installer()
     if not command:
         return "There is neither pip nor uv."
@@ -102,7 +132,12 @@ def install(wanted: list[str]) -> str:
             errors="replace",
             check=False,
         )
-    return "" if run.returncode == 0 else "\n".join(run.stdout.strip().splitlines()[-6:])
+    return "" if run.returncode == 0 else run.stdout.strip() or f"The installer ended with {run.returncode}."
+
+
+def unreachable(said: str) -> bool:
+    """Whether pip or uv failed for want of a network: trying again would wait as long again."""
+    return any(sign in said for sign in ("connection broken by", "Failed to fetch", "error sending request"))
 
 
 def main() -> None:
@@ -111,11 +146,23 @@ def main() -> None:
         return
     print(f"Train LoRA: adding {', '.join(_name(line) for line in absent)}", flush=True)
     trouble = install(absent)
-    if trouble and len(absent) > 1:  # one that fits nothing must not keep the others away
+    if unreachable(trouble):
+        trouble = "No package index can be reached."
+    elif trouble and len(absent) > 1:  # one that fits nothing must not keep the others away
         trouble = "\n".join(filter(None, (install([line]) for line in absent)))
     if trouble:
-        print(f"Train LoRA could not add everything; its tab says what is missing. {trouble}", flush=True)
+        end = "\n".join(trouble.splitlines()[-6:])
+        _say(f"Train LoRA could not add everything; its tab says what is missing. {end}")
+
+
+def _say(text: str) -> None:
+    """To a console that may know few letters; an error's text may hold any."""
+    encoding = sys.stdout.encoding or "ascii"
+    print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OSError as error:  # a full disk, no rights to write, no process to be had: the web UI starts all the same
+        _say(f"Train LoRA could not add its packages; its tab says what is missing. {error}")
