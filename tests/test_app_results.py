@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -240,3 +241,36 @@ def test_a_change_is_nought_for_the_same_picture_and_one_for_its_opposite():
     black, white = (Image.new("RGB", (32, 32), colour) for colour in ("black", "white"))
     assert leak.change(black, black) == 0 and leak.change(black, white) == 1
     assert leak.words(0) == "leaves it as it is" and leak.words(1) == "makes another picture of it"
+
+
+def test_a_picked_picture_becomes_a_training_picture_with_its_prompt_as_caption(stage):
+    folder = stage.recipe.data.train_data_dir
+    sheet = stage.sheet(kind="strengths", snapshots=stage.paths[:1], strengths=[1.0], prompts=["cat, , running"])
+    answer = stage.post("collect", run=stage.run["id"], sheet=sheet["id"], cell=0, folder=folder)
+    assert (answer["folder"], answer["count"]) == (folder, 4)
+    with Image.open(f"{folder}/2_cat/{answer['name']}") as image:
+        assert image.size == (64, 64)
+    caption = f"{folder}/2_cat/{answer['name'].replace('.png', '.txt')}"
+    with open(caption, encoding="utf-8") as file:
+        assert file.read() == "cat, running"
+
+
+def test_a_gallery_picture_starts_a_set_of_its_own_and_brings_its_prompt(stage):
+    from io import BytesIO
+
+    from PIL import PngImagePlugin
+
+    info, body = PngImagePlugin.PngInfo(), BytesIO()
+    info.add_text("parameters", "cat, <lora:x:1>, a (red) hat\nNegative prompt: bad\nSteps: 20, Sampler: Euler")
+    Image.new("RGB", (64, 64), "red").save(body, "PNG", pnginfo=info)
+    headers = {"Content-Type": "application/octet-stream"}
+    url = "/train-lora/v1/collect/file"
+    answer = stage.client.post(url, params={"folder": ""}, content=body.getvalue(), headers=headers).json()
+    assert stage.host.data_dir() / "uploads" in Path(answer["folder"]).parents and answer["count"] == 1
+    caption = Path(answer["folder"]) / answer["name"].replace(".png", ".txt")
+    assert caption.read_text(encoding="utf-8") == "cat, a (red) hat"
+    refused = stage.client.post(url, params={"folder": ""}, content=b"GIF89a", headers=headers)
+    assert refused.status_code == 400 and "no picture" in refused.json()["error"]
+    stage.host.allowed = False
+    refused = stage.client.post(url, params={"folder": "/etc"}, content=body.getvalue(), headers=headers)
+    assert refused.status_code == 403

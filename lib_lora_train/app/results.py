@@ -1,4 +1,4 @@
-"""Routes of the results: sheets of pictures, keeping a snapshot, deleting with undo."""
+"""Routes of the results: sheets of pictures, keeping a snapshot, deleting with undo, pictures into the training set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from . import grid, keep, leak, runs, sheets, trash
+from . import collect, grid, keep, leak, runs, sheets, trash
 from .desk import Ask, Desk, Handler, picture
 from .refusals import Conflict
 
@@ -32,6 +32,20 @@ def sheet_list(desk: Desk, ask: Ask) -> dict[str, Any]:
 def sheet_picture(desk: Desk, ask: Ask) -> Response:
     path = sheets.picture(_place(desk, ask), ask.text("sheet"), ask.number("cell", -1))
     return picture(path.read_bytes(), "image/png")
+
+
+def picked(desk: Desk, ask: Ask) -> dict[str, Any]:
+    """A sheet's picture into the training set `folder`; its prompt becomes the caption."""
+    place, index = _place(desk, ask), ask.number("cell", 0)
+    content = sheets.picture(place, ask.text("sheet"), max(0, index)).read_bytes()
+    caption = sheets.find(place, ask.text("sheet"))[1].cells[max(0, index)].prompt
+    return collect.add(desk.host, ask.text("folder"), content, collect.plain(caption))
+
+
+def sent(desk: Desk, ask: Ask) -> dict[str, Any]:
+    """A picture of the web UI's gallery as the raw body, into the training set `folder`."""
+    content = ask.values["received"].read_bytes()
+    return collect.add(desk.host, ask.text("folder"), content, collect.caption_of(content))
 
 
 def checkpoints(desk: Desk, ask: Ask) -> dict[str, Any]:
@@ -66,4 +80,5 @@ GET: dict[str, Handler] = {
     "checkpoints": checkpoints,
     "trash": thrown,
 }
-POST: dict[str, Handler] = {"keep": kept, "sheet": sheet, "delete": delete, "restore": restore}
+POST: dict[str, Handler] = {"keep": kept, "sheet": sheet, "delete": delete, "restore": restore, "collect": picked}
+FILES: dict[str, Handler] = {"collect/file": sent}

@@ -21,7 +21,7 @@ from ..hosts.base import Host
 from ..settings import difficulty
 from ..settings.describe import describe
 from ..settings.load import from_mapping, to_mapping
-from . import bodies, leftovers, page, recipe_routes, regularisation, results, runs, trust, uploads, warm
+from . import bodies, leftovers, measure, page, recipe_routes, regularisation, results, runs, trust, uploads, warm
 from .check import check as what_will_happen
 from .desk import Ask, Desk, Handler
 from .desk import picture as _picture
@@ -72,6 +72,10 @@ def regularise_look(desk: Desk, ask: Ask) -> dict[str, Any]:
 
 def regularise_undo(desk: Desk, ask: Ask) -> dict[str, Any]:
     return {"deleted": regularisation.undo(ask.settings(), desk.host)}
+
+
+def measured(desk: Desk, ask: Ask) -> dict[str, Any]:
+    return {"run": measure.start(ask.settings(), desk.runner)}
 
 
 def events(desk: Desk, ask: Ask) -> dict[str, Any]:
@@ -139,12 +143,15 @@ POST: dict[str, Handler] = {
     "check": check,
     "start": start,
     "continue": go_on,
+    "measure": measured,
     **recipe_routes.POST,
     "regularise": regularise,
     "regularise/look": regularise_look,
     "regularise/undo": regularise_undo,
     **{name: _wish(name) for name in WISHES},
 }
+
+FILES: dict[str, Handler] = {"upload": upload, **results.FILES}
 
 
 def add_routes(app: Starlette, host: Host, job_runner: JobRunner | None = None) -> None:
@@ -162,7 +169,9 @@ def add_routes(app: Starlette, host: Host, job_runner: JobRunner | None = None) 
     table += [
         Route(f"/{path}", _endpoint(desk, handler, bodies.json), methods=["POST"]) for path, handler in POST.items()
     ]
-    table.append(Route("/upload", _endpoint(desk, upload, bodies.file), methods=["POST"]))
+    table += [
+        Route(f"/{path}", _endpoint(desk, handler, bodies.file), methods=["POST"]) for path, handler in FILES.items()
+    ]
     others = [route for route in app.router.routes if getattr(route, "path", None) != PREFIX]
     # First: a page mounted at "/" would swallow what comes after it.
     app.router.routes[:] = [Mount(PREFIX, routes=table), *others]

@@ -23,7 +23,7 @@ class SlowEngine:
     """`steps` steps of `pause_s` seconds; samples and a snapshot every ten. `fail(settings)` may raise in step 5."""
 
     def __init__(self, steps: int = 40, pause_s: float = 0.08):
-        self.steps, self.pause_s = steps, pause_s
+        self.steps, self.pause_s, self.snapshot_every = steps, pause_s, 0
         self.fail = lambda settings: None
         self.runs: list = []  # settings of each run
 
@@ -45,7 +45,8 @@ class SlowEngine:
             yield self._progress(step)
             if step % 10 == 0 or control.take_sample():
                 yield self._sample(folder, step)
-            if control.take_save():
+            due = self.snapshot_every and step % self.snapshot_every == 0 and step < self.steps
+            if control.take_save() or due:
                 yield self._snapshot(folder, settings, step, False)
         yield self._snapshot(folder, settings, step, True)
         yield Finished(step=step, path="snapshots/x", reason="stopped" if control.stopped else "done", seconds=3.0)
@@ -73,7 +74,8 @@ class SlowEngine:
 
     def _snapshot(self, folder, settings, step: int, final: bool) -> Snapshot:
         path = folder.snapshots / f"{step:06}.safetensors"
-        lora_file.save(path, {"lora_te_x.alpha": torch.ones(1)}, {"ss_output_name": settings.naming.output_name})
+        metadata = {"ss_output_name": settings.naming.output_name, "ss_session_id": str(len(self.runs))}
+        lora_file.save(path, {"lora_te_x.alpha": torch.ones(1)}, metadata)
         return Snapshot(step=step, epoch=1, path=folder.relative(path), final=final)
 
 
