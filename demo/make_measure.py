@@ -36,7 +36,7 @@ def see(image: Image.Image) -> Seen:
     values = np.asarray(image.convert("RGB").resize((world.SIDE, world.SIDE)), dtype=np.float32)
     border = np.concatenate([values[:4].reshape(-1, 3), values[-4:].reshape(-1, 3), *values[:, [0, 1, -2, -1]]])
     ground = min(world.GROUNDS, key=lambda name: _off(border, world.GROUNDS[name]).mean())
-    mask = _off(values, world.GROUNDS[ground]) > 45
+    mask = _unlike(values, border[_off(border, world.GROUNDS[ground]) < _GROUND])
     mask[:3], mask[-3:], mask[:, :3], mask[:, -3:] = False, False, False, False
     if mask.sum() < 60:
         return Seen(ground, "", "", "", "")
@@ -49,6 +49,21 @@ def see(image: Image.Image) -> Seen:
     size = "large" if max(bottom - top, right - left) / world.SIDE > 0.43 else "small"
     box = Image.fromarray(mask).crop((int(left), int(top), int(right) + 1, int(bottom) + 1)).resize((_SIDE, _SIDE))
     return Seen(ground, colour, _shape(np.asarray(box) > 0), size, place)
+
+
+_GROUND = 80.0  # distance in RGB within which what stands at the border is the ground
+_THING = 45.0  # distance from all that the ground shows at the border, from which on it is the thing
+
+
+def _unlike(values: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """Where `values` [H, W, 3] have none of the ground's own colours [N, 3]; drawn ones are never quite the named."""
+    tones = np.unique((ground // 12).astype(np.int32), axis=0) * 12.0 + 6
+    if not len(tones):
+        return np.zeros(values.shape[:2], dtype=bool)
+    nearest = np.full(values.shape[:2], np.inf, dtype=np.float32)
+    for tone in tones:
+        np.minimum(nearest, np.linalg.norm(values - tone, axis=-1), out=nearest)
+    return nearest > _THING
 
 
 def _off(values: np.ndarray, ground: world.Colour) -> np.ndarray:
