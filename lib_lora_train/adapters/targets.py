@@ -127,9 +127,10 @@ def chosen(network: NetworkSettings) -> Wanted:
     }
     groups = {group for group in groups if switches.get(group, True)}
     parts = {"unet": network.train_unet, "text_encoder": network.train_text_encoder}
+    wide = preset != "full-lin" and network.network_type != "LoRA"  # 3x3 convolutions are what LoCon adds
 
     def wanted(place: Place) -> bool:
-        if not parts[place.part] or place.group not in groups or (preset == "full-lin" and place.wide):
+        if not parts[place.part] or place.group not in groups or (place.wide and not wide):
             return False
         return preset != "ia3" or place.group == "norm" or place.name.endswith(_IA3)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from ..adapters.plan import plan
 from ..engine.estimate import Estimate, estimate
 from ..errors import SettingsError
 from ..hosts.base import Host, HostStatus
@@ -26,12 +27,15 @@ def check(settings: Settings, host: Host, sets: DataSets) -> dict[str, Any]:
     trust.check_folders(settings, host)
     found = sets.look(settings)
     status = host.status()
-    measured = speeds.recall(host.data_dir(), settings, status)
-    expected = estimate(settings, found.records, status, outline_of(host), measured)
+    seconds = speeds.recall(host.data_dir(), settings, status)
+    memory = speeds.recall_memory(host.data_dir(), settings, status)
+    expected = estimate(settings, found.records, status, outline_of(host), seconds)
+    expected = replace(expected, memory_gb=round(memory, 2)) if memory else expected
+    told = (*_name_advice(settings, host), *_network_advice(settings, host))
     return {
         "pictures": _pictures(found, expected),
-        "estimate": asdict(expected),
-        "advice": [asdict(a) for a in (*_name_advice(settings, host), *advise(settings, _facts(expected, status)))],
+        "estimate": {**asdict(expected), "measured": {"time": bool(seconds), "memory": bool(memory)}},
+        "advice": [asdict(item) for item in (*told, *advise(settings, _facts(expected, status)))],
         "left_out": [{"name": item.path.name, "reason": item.reason} for item in found.scan.left_out],
         "notes": [*found.scan.notes, *(item.text for item in found.lints)],
     }
@@ -42,6 +46,17 @@ def _name_advice(settings: Settings, host: Host) -> Iterator[Advice]:
         if taken(host, settings):
             yield Advice("output_name", "There is a LoRA of this name already; Train asks before replacing it.")
         check_twin(settings, host)
+    except SettingsError as error:
+        yield Advice(error.field, str(error), "error")
+
+
+def _network_advice(settings: Settings, host: Host) -> Iterator[Advice]:
+    """What shows only beside the loaded checkpoint: lists per block of another family, nothing left to train."""
+    outline, net = outline_of(host), settings.network
+    if outline is None or not (net.train_unet or net.train_text_encoder):
+        return
+    try:
+        plan(outline, net)
     except SettingsError as error:
         yield Advice(error.field, str(error), "error")
 

@@ -96,10 +96,11 @@ def _check_place(settings: Settings, host: Host) -> None:
 
 
 def _with_weights(settings: Settings, host: Host) -> Settings:
-    text = settings.network.network_weights
+    text, outline = settings.network.network_weights, outline_of(host)
+    planned = plan(outline, settings.network) if outline else []  # refuses lists per block that do not fit
     if not text.strip():
         return settings
-    path, outline = trust.weights_file(text, host), outline_of(host)
+    path = trust.weights_file(text, host)
     if not path.is_file():
         raise SettingsError(f"There is no LoRA {text}.", "Choose one to continue from.", "network_weights")
     tensors = read(path)
@@ -107,5 +108,5 @@ def _with_weights(settings: Settings, host: Host) -> Settings:
         if settings.network.dim_from_weights:
             check(tensors, forms_in(tensors, {place.key: place.shape for place in places(outline)}))
         else:
-            check(tensors, {planned.place.key: planned.form for planned in plan(outline, settings.network)})
+            check(tensors, {one.place.key: one.form for one in planned})
     return from_mapping({"network_weights": str(path.resolve())}, settings)

@@ -12,6 +12,7 @@ from ..adapters.plan import plan
 from ..data.buckets import fits
 from ..data.plan import Length, Plan, length
 from ..data.types import ImageRecord
+from ..errors import SettingsError
 from ..families.outline import Outline
 from ..settings.schema import NetworkSettings, Settings, size_of
 from .optimizer_kinds import KINDS
@@ -111,7 +112,10 @@ def _usual(network: NetworkSettings, family: _Family) -> _Size:
 
 
 def _outlined(network: NetworkSettings, outline: Outline) -> _Size:
-    planned = plan(outline, network)
+    try:
+        planned = plan(outline, network)
+    except SettingsError:  # refused before the start, with what is wrong
+        return _Size(0, 0)
     return _Size(len(planned), sum(math.prod(shape) for one in planned for shape in one.form.shapes.values()))
 
 

@@ -16,6 +16,7 @@ from ..settings.from_metadata import FOLDERS_KEY, PATH_FIELDS, RECIPE_KEY
 from ..settings.load import RECIPE_VERSION, to_mapping
 from ..settings.schema import Settings, size_of
 from .dataset import DataFacts, folder_name
+from .network import network
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def build(settings: Settings, facts: RunFacts) -> dict[str, str]:
         **_run(facts),
         **_base_model(facts),
         **_data(settings, facts.data),
-        **_network(settings),
+        **network(settings.network),
         **_optimizer(settings, facts),
         **_loss(settings, facts),
         **_ABSENT,
@@ -135,20 +136,6 @@ def _data(settings: Settings, data: DataFacts) -> dict[str, Any]:
     }
 
 
-def _network(settings: Settings) -> dict[str, Any]:
-    n = settings.network
-    values: dict[str, Any] = {
-        "network_module": "networks.lora",
-        "network_dim": n.network_dim,
-        "network_alpha": n.network_alpha or float(n.network_dim),
-        "network_dropout": None,
-    }
-    if n.network_type == "LoCon":
-        conv = {"conv_dim": str(n.conv_dim), "conv_alpha": str(n.conv_alpha or float(n.conv_dim)), "dropout": None}
-        values["network_args"] = json.dumps(conv)
-    return values
-
-
 _OPTIMIZERS = {
     "AdamW": "torch.optim.adamw.AdamW",
     "AdamW8bit": "bitsandbytes.optim.adamw.AdamW8bit",
@@ -216,7 +203,6 @@ _ABSENT = {
     "face_crop_aug_range": None, "fp8_base": False, "fp8_base_unet": False,
     "full_fp16": False, "lowram": False,
     "random_crop": False,
-    "scale_weight_norms": None,
 }  # fmt: skip
 
 _ARCHITECTURES = {

@@ -64,8 +64,39 @@ def _network(settings: Settings, _facts: Facts) -> Iterator[Advice]:
         yield Advice(
             "network_alpha", f"Alpha {net.network_alpha:g} is above the rank {net.network_dim}: it learns too hot."
         )
-    if net.network_type == "LoCon" and net.conv_alpha > net.conv_dim:
+    if net.network_type in ("LoCon", "LoHa", "LoKr") and net.conv_alpha > net.conv_dim:
         yield Advice("conv_alpha", "Convolution alpha is above its rank: it learns too hot.")
+
+
+def _kinds(settings: Settings, _facts: Facts) -> Iterator[Advice]:
+    net, opt = settings.network, settings.optimizer
+    if net.network_type in ("IA3", "OFT", "BOFT"):
+        yield Advice("network_type", f"AUTOMATIC1111's web UI applies {net.network_type}; Forge does not.")
+    if net.network_type == "IA3" and 0 < (opt.unet_lr or opt.learning_rate) < 5e-4:
+        yield Advice("learning_rate", "IA3 wants 8 to 10 times the usual rate: about 1e-3.")
+    if net.network_type == "LoHa" and max(net.network_dim, net.conv_dim) > 32:
+        yield Advice("network_dim", "LoHa is slow above rank 32 and may end in numbers that are none.")
+    if net.network_type == "BOFT" and net.network_dim < 10:
+        yield Advice("network_dim", "BOFT finds blocks in the U-Net's layers from rank 10 on.")
+    if net.network_type == "DyLoRA" and net.network_dim % net.dylora_unit:
+        yield Advice("dylora_unit", f"The rank {net.network_dim} is no multiple of the unit {net.dylora_unit}.")
+    if net.dim_from_weights and not net.network_weights.strip():
+        yield Advice("dim_from_weights", "There is no file to continue from, so the ranks above count.")
+
+
+def _many_rates(settings: Settings, _facts: Facts) -> Iterator[Advice]:
+    """Adaptive optimisers find one rate for all; blocks may only be left out."""
+    net = settings.network
+    if settings.optimizer.optimizer_type not in ADAPTIVE:
+        return
+    for field in ("block_lr_weight", "down_lr_weight", "mid_lr_weight", "up_lr_weight"):
+        text = getattr(net, field).strip()
+        rates = {item.strip() for item in text.split(",")} if re.match(r"[\d.,]", text) else {text}
+        if rates - {"", "0", "1", "0.0", "1.0", "all", "in", "out", "zeros"}:
+            yield Advice(field, "Adaptive optimisers take one rate for all: only 0 and 1 here.", "error")
+    for field in ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"):
+        if getattr(net, field) not in (0, 1):
+            yield Advice(field, "Adaptive optimisers take one rate for all: set this to 0.", "error")
 
 
 def _adaptive(settings: Settings, _facts: Facts) -> Iterator[Advice]:
@@ -188,6 +219,7 @@ def _base(settings: Settings, facts: Facts) -> Iterator[Advice]:
 
 
 _RULES: tuple[Callable[[Settings, Facts], Iterator[Any]], ...] = (
-    _ranges, _network, _adaptive, _own_schedule, _fixed_rates, _schedule, _pictures, _captions, _losses, _timesteps,
+    _ranges, _network, _kinds, _many_rates,
+    _adaptive, _own_schedule, _fixed_rates, _schedule, _pictures, _captions, _losses, _timesteps,
     _base,
 )  # fmt: skip

@@ -11,7 +11,11 @@ LINES = {"sample_prompts": 3, "sample_negative": 2, "training_comment": 3, "opti
 
 Condition = Mapping[str, tuple]  # field: the values with which the option acts; an empty tuple means any but 0 or none
 _BUCKETS: Condition = {"enable_bucket": (True,)}
-_CONVOLUTIONS: Condition = {"network_type": ("LoCon",)}
+_CONVOLUTIONS: Condition = {"network_type": ("LoCon", "LoHa", "LoKr", "DyLoRA", "OFT", "BOFT")}
+_RANKED: Condition = {"network_type": ("LoRA", "LoCon", "LoHa", "LoKr", "DyLoRA", "GLoRA", "OFT", "BOFT")}
+_SCALED: Condition = {"network_type": ("LoRA", "LoCon", "LoHa", "LoKr", "DyLoRA")}
+_LOKR: Condition = {"network_type": ("LoKr",)}
+_UNET: Condition = {"train_unet": (True,)}
 _HUBER: Condition = {"loss_type": ("huber", "smooth_l1")}
 _MOVING = ("constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 
@@ -23,9 +27,34 @@ WHEN: dict[str, Condition] = {
     "cache_size_gb": {"cache_latents_to_disk": (True,)},
     "caption_phrase": {"caption_mode": ("phrase",)},
     "caption_extension": {"caption_mode": ("files",)},
+    "network_dim": _RANKED,
+    "network_alpha": _SCALED,
+    "block_dims": _RANKED,
+    "block_alphas": _SCALED,
     "conv_dim": _CONVOLUTIONS,
-    "conv_alpha": _CONVOLUTIONS,
-    "unet_lr": {"train_unet": (True,)},
+    "conv_alpha": {"network_type": ("LoCon", "LoHa", "LoKr", "DyLoRA")},
+    "conv_block_dims": _CONVOLUTIONS,
+    "conv_block_alphas": {"network_type": ("LoCon", "LoHa", "LoKr", "DyLoRA")},
+    "dim_from_weights": {"network_weights": ()},
+    "weight_decompose": {"network_type": ("LoRA", "LoCon", "LoHa", "LoKr")},
+    "use_tucker": {"network_type": ("LoCon", "LoHa", "LoKr")},
+    "factor": _LOKR,
+    "decompose_both": _LOKR,
+    "full_matrix": _LOKR,
+    "dylora_unit": {"network_type": ("DyLoRA",)},
+    "constraint": {"network_type": ("OFT", "BOFT")},
+    "scale_weight_norms": {"network_type": ("LoRA", "LoCon", "LoHa", "LoKr", "IA3", "DyLoRA", "GLoRA", "full")},
+    "train_self_attention": _UNET,
+    "train_cross_attention": _UNET,
+    "train_feed_forward": _UNET,
+    "train_projections": _UNET,
+    "train_norm": _UNET,
+    "down_lr_weight": _UNET,
+    "mid_lr_weight": _UNET,
+    "up_lr_weight": _UNET,
+    "loraplus_unet_lr_ratio": _UNET,
+    "loraplus_text_encoder_lr_ratio": {"train_text_encoder": (True,)},
+    "unet_lr": _UNET,
     "text_encoder_lr": {"train_text_encoder": (True,)},
     "lr_warmup_steps": {"lr_scheduler": _MOVING},
     "lr_scheduler_num_cycles": {"lr_scheduler": ("cosine_with_restarts",)},
