@@ -34,15 +34,15 @@ def missing(wanted: list[str]) -> list[str]:
     return [line for line in wanted if _applies(line) and _version(_name(line)) is None]
 
 
-def outside(wanted: list[str]) -> list[str]:
-    """Those of `wanted` and of what LIMITS asks for that are there in another version: `diffusers 0.25.1 is installed,
-    Train LoRA wants >=0.31,<1`. They stay as they are: somebody may need them so."""
+def outside(wanted: list[str]) -> list[tuple[str, str, str]]:
+    """(package, its version, what Train LoRA is made for) of those of `wanted`, and of LIMITS, that are there in another
+    version: `("diffusers", "0.25.1", ">=0.31,<1")`. They stay as they are: somebody may need them so."""
     found = []
     for line in [*filter(_applies, wanted), *_limits(_version)]:
         name, version = _name(line), _version(_name(line))
         rules = line.partition(";")[0][len(name) :].strip()
         if version and not all(_keeps(version, rule) for rule in rules.split(",") if rule):
-            found.append(f"{name} {version} is installed, Train LoRA wants {rules}")
+            found.append((name, version, rules))
     return found
 
 

@@ -90,9 +90,9 @@ def test_a_package_outside_our_range_is_named_with_both_versions(monkeypatch):
     monkeypatch.setattr(install, "_version", there.get)
     monkeypatch.setattr(sys, "version_info", (3, 11, 0))
     wanted = ["diffusers>=0.31,<1", "msgspec>=0.18.6,<1", "numpy>=1.26", "tomli>=2; python_version<'3.11'"]
-    assert install.outside(wanted) == ["diffusers 0.25.1 is installed, Train LoRA wants >=0.31,<1"]
+    assert install.outside(wanted) == [("diffusers", "0.25.1", ">=0.31,<1")]
     there["diffusers"] = "0.36.0"
-    assert install.outside(wanted) == ["diffusers 0.36.0 is installed, Train LoRA wants <0.36"]
+    assert install.outside(wanted) == [("diffusers", "0.36.0", "<0.36")]
     there["torch"] = "2.4"
     assert install.outside(wanted) == []
 

@@ -108,17 +108,54 @@ def test_a_library_that_does_not_load_becomes_a_tab_that_says_so(web_ui, monkeyp
     assert "Train LoRA" in capsys.readouterr().out
 
 
-def test_a_missing_package_is_named(web_ui, monkeypatch):
+@pytest.fixture
+def versions(monkeypatch):
+    """What is installed, by name, where it is another version than really; None: missing."""
     from importlib import metadata
 
-    real = metadata.version
+    real, changed = metadata.version, {}
 
     def version(name):
-        if name == "msgspec":
+        found = changed[name] if name in changed else real(name)
+        if found is None:
             raise metadata.PackageNotFoundError(name)
-        return real(name)
+        return found
 
     monkeypatch.setattr(metadata, "version", version)
+    return changed
+
+
+def test_a_missing_package_is_named_above_what_works_without_it(web_ui, versions):
+    versions["prodigyopt"] = None
     registered = web_ui()
     [(page, _, _)] = registered.tabs[0]()
-    assert "msgspec" in _markup(page)
+    assert "lacks these packages: prodigyopt" in _markup(page) and "train-lora-root" in _markup(page)
+    assert registered.started, "the routes are there"
+
+
+def test_a_missing_package_without_which_nothing_works(web_ui, versions, monkeypatch):
+    versions["msgspec"] = None
+    monkeypatch.setitem(sys.modules, "lib_lora_train.app.routes", None)
+    registered = web_ui()
+    [(page, _, _)] = registered.tabs[0]()
+    assert "lacks these packages: msgspec" in _markup(page) and not registered.started
+
+
+def test_a_version_outside_the_range_is_named_and_the_tab_works(web_ui, versions):
+    versions["diffusers"] = "0.25.1"
+    registered = web_ui()
+    [(page, _, _)] = registered.tabs[0]()
+    shown = _markup(page)
+    assert "diffusers 0.25.1 is installed; Train LoRA is made for &gt;=0.31,&lt;1" in shown
+    assert "pip install &quot;diffusers&gt;=0.31,&lt;1&quot;" in shown and "train-lora-root" in shown
+    assert registered.started
+
+
+def test_libraries_that_do_not_fit_are_named_by_the_run(versions, monkeypatch):
+    from lib_lora_train.errors import HostError
+    from lib_lora_train.families.libraries import models
+
+    versions["diffusers"] = "0.25.1"
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(HostError, match=r"diffusers 0\.25\.1 and transformers .* do not fit"):
+        models()

@@ -6,6 +6,8 @@ import logging
 import threading
 from functools import lru_cache
 
+from ..errors import TrainLoraError
+
 log = logging.getLogger(__name__)
 
 
@@ -23,5 +25,5 @@ def _import() -> None:
         from ..families.libraries import models
 
         models()
-    except (ImportError, RuntimeError) as error:  # diffusers wraps what its parts raise in RuntimeError
+    except (ImportError, TrainLoraError) as error:
         log.info("Train LoRA: importing ahead of a run: %s", error)

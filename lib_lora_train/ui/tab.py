@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -34,9 +34,11 @@ def root(text: str, settings: Mapping[str, Any] | None = None, key: str = "", to
     return f'<div id="train-lora-root" {about}{given}{shown}>{escape(text)}</div>'
 
 
-def on_ui_tabs(token: str = "") -> list[tuple[gr.Blocks, str, str]]:
-    """What the web UI asks for: the tab, its title, its element id."""
+def on_ui_tabs(token: str = "", notes: Sequence[str] = ()) -> list[tuple[gr.Blocks, str, str]]:
+    """What the web UI asks for: the tab, its title, its element id. `notes`: what does not fit here, shown above."""
     with gradio_compat.blocks() as page:
+        if notes:
+            gradio_compat.html("".join(f"<p>⚠ {escape(note)}</p>" for note in notes), f"{NAME}_notes")
         frame(token=token)
     return [(page, TITLE, NAME)]
 
