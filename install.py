@@ -35,8 +35,8 @@ def missing(wanted: list[str]) -> list[str]:
 
 
 def outside(wanted: list[str]) -> list[tuple[str, str, str]]:
-    """(package, its version, what Train LoRA is made for) of those of `wanted`, and of LIMITS, that are there in another
-    version: `("diffusers", "0.25.1", ">=0.31,<1")`. They stay as they are: somebody may need them so."""
+    """(package, its version, what Train LoRA is made for) of those of `wanted`, and of LIMITS, that are there in
+    another version: `("diffusers", "0.25.1", ">=0.31,<1")`. They stay as they are: somebody may need them so."""
     found = []
     for line in [*filter(_applies, wanted), *_limits(_version)]:
         name, version = _name(line), _version(_name(line))
