@@ -96,6 +96,15 @@ class Finished(Event):
     seconds_to_first_step: float = 0.0
 
 
+class Measured(Event):
+    """What a trial of a recipe found. `memory_gb`: at most, besides what is loaded. `lower` is empty when the recipe
+    fits, else what to change so that it does; the figures are those with it."""
+
+    seconds_per_step: float
+    memory_gb: float
+    lower: dict = {}
+
+
 class Done(Event):
     """A job that is no training is over. `reason`: done, or stopped."""
 
@@ -114,7 +123,9 @@ class Failed(Event):
     can_resume: bool = False
 
 
-AnyEvent = Union[Phase, Progress, Sampled, Snapshot, Warned, Paused, Resumed, Published, Finished, Done, Failed]
+AnyEvent = Union[
+    Phase, Progress, Sampled, Snapshot, Warned, Paused, Resumed, Published, Finished, Measured, Done, Failed
+]
 _decoder = msgspec.json.Decoder(AnyEvent)
 _encoder = msgspec.json.Encoder()
 

@@ -33,6 +33,7 @@ class Chore:
     journal: Journal = field(default_factory=Journal)
     control: Control = field(default_factory=Control)
     over: Flag = field(default_factory=Flag)
+    pausable: bool = True  # False for what holds the checkpoint and is over in seconds
     poll_s: float = 0.5
     doing = "made"
 
@@ -67,7 +68,7 @@ class Chore:
         return f"{self.name}: {last.done} of {last.total} are there." if last and last.total else f"{self.name}: done."
 
     def _serve_pause(self) -> None:
-        if not self.control.paused:
+        if not (self.pausable and self.control.paused):
             return
         self._tell(Paused(reason="user", text="Paused between two pictures."))
         while self.control.paused:

@@ -77,12 +77,12 @@ class JobRunner:
                 )
             return self._begin(folder, settings, resume=True)
 
-    def begin_chore(self, kind: str, name: str, work: Callable[[Host], Work]) -> str:
+    def begin_chore(self, kind: str, name: str, work: Callable[[Host], Work], pausable: bool = True) -> str:
         """Begin a job that is no training; its id. `work` checks, under the same lock. Raises Conflict when something
         is on, and as `work`."""
         with self._lock:
             self._refuse_second()
-            chore = Chore(f"{kind}-{time.time_ns():x}", kind, name, work(self.host))
+            chore = Chore(f"{kind}-{time.time_ns():x}", kind, name, work(self.host), pausable=pausable)
             self._job = chore
             threading.Thread(target=chore.run, name=f"train-lora {chore.id}", daemon=True).start()
             return chore.id

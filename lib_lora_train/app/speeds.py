@@ -1,4 +1,4 @@
-"""How long a step took in earlier runs here, so that the next estimate is a measurement (`speed.json`)."""
+"""How long a step took here and how much memory it needed, so that the next estimate is a measurement."""
 
 from __future__ import annotations
 
@@ -15,28 +15,59 @@ log = logging.getLogger(__name__)
 _KEPT = 200
 
 
+_SPEED, _MEMORY = "speed.json", "memory.json"
+
+
 def recall(data_dir: Path, settings: Settings, status: HostStatus) -> float:
     """Seconds per step of the newest run like this one, 0 when there was none."""
-    return _read(data_dir).get(_key(settings, status), 0.0)
+    return _read(data_dir / _SPEED).get(_key(settings, status), 0.0)
 
 
 def remember(data_dir: Path, settings: Settings, status: HostStatus, seconds_per_step: float) -> None:
     """A disk that refuses is no reason to fail a run over an estimate; it is logged."""
-    known = _read(data_dir)
-    known.pop(_key(settings, status), None)
-    newest = [*known.items(), (_key(settings, status), round(seconds_per_step, 5))][-_KEPT:]
+    _write(data_dir / _SPEED, _key(settings, status), seconds_per_step)
+
+
+def recall_memory(data_dir: Path, settings: Settings, status: HostStatus) -> float:
+    """GB that a recipe like this one was measured to need at most, 0 when none was."""
+    return _read(data_dir / _MEMORY).get(_memory_key(settings, status), 0.0)
+
+
+def remember_memory(data_dir: Path, settings: Settings, status: HostStatus, gigabytes: float) -> None:
+    _write(data_dir / _MEMORY, _memory_key(settings, status), gigabytes)
+
+
+def _write(path: Path, key: str, value: float) -> None:
+    if not value > 0:  # not to be known on this device
+        return
+    known = _read(path)
+    known.pop(key, None)
+    newest = [*known.items(), (key, round(value, 5))][-_KEPT:]
     try:
-        with written(data_dir / "speed.json") as beside:
+        with written(path) as beside:
             beside.write_bytes(msgspec.json.format(msgspec.json.encode(dict(newest))))
     except OSError as error:
-        log.warning("Train LoRA: the speed is not remembered: %s", error)
+        log.warning("Train LoRA: %s is not written: %s", path.name, error)
 
 
-def _read(data_dir: Path) -> dict[str, float]:
+def _read(path: Path) -> dict[str, float]:
     try:
-        return msgspec.json.decode((data_dir / "speed.json").read_bytes(), type=dict[str, float])
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
     except (OSError, ValueError):  # none yet, or damaged: measured again by the next run
         return {}
+
+
+def _memory_key(settings: Settings, status: HostStatus) -> str:
+    """Weights and their optimiser's state count too, and how many pictures are encoded at once."""
+    network, data = settings.network, settings.data
+    more = (
+        f"rank {network.network_dim}",
+        f"convolutions {network.conv_dim}",
+        settings.optimizer.optimizer_type,
+        f"VAE batch {data.vae_batch_size}",
+        f"up to {data.max_bucket_reso}" if data.enable_bucket else "",
+    )
+    return ", ".join((_key(settings, status), *(part for part in more if part)))
 
 
 def _key(settings: Settings, status: HostStatus) -> str:

@@ -29,7 +29,7 @@ var trainLora = window.trainLora || {};
     const trouble = el('div', { 'aria-live': 'polite' });
     tl.on('status', ({ host }) => {
       const job = tl.status.job;
-      const shown = { ...host, busy: job ? (job.kind === 'train' ? 'baking' : 'drawing') : host.busy };
+      const shown = { ...host, busy: job ? { train: 'baking', measure: 'measuring' }[job.kind] || 'drawing' : host.busy };
       fill(line, [shown.checkpoint, shown.family, shown.prediction, shown.precision, shown.vae, shown.clip_skip, shown.host,
         shown.busy, Math.round(shown.memory_used_gb * 10)], () => headItems(shown));
       fill(trouble, [host.problem, host.remedy, Boolean(job)], () => (host.problem && !job ? note('bad', host.problem, host.remedy) : null));
@@ -87,7 +87,7 @@ var trainLora = window.trainLora || {};
       bar.classList.toggle('tl-waiting', waiting);
       show(nodes.paused, waiting);
       text(nodes.paused, waiting ? job.paused_text || 'Paused.' : '');
-      show(buttons.pause, !waiting);
+      show(buttons.pause, !waiting && job.kind !== 'measure');
       show(buttons.resume, waiting);
       const training = job.kind === 'train';
       for (const name of ['sample', 'save']) show(buttons[name], training);

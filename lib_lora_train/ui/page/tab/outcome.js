@@ -37,7 +37,7 @@ var trainLora = window.trainLora || {};
   /** A job that was no training. */
   function done(run, dismiss) {
     const { el, button } = tl.dom;
-    return el('div', { class: 'tl-note tl-ok tl-row' }, el('span', {}, run.outcome.text, run.outcome.reason === 'stopped' ? ' Stopped.' : ''),
+    return el('div', { class: 'tl-note tl-ok tl-row' }, el('span', {}, run.measured ? `Measured: ${tl.measure.figures(run.measured)}.` : run.outcome.text, run.outcome.reason === 'stopped' ? ' Stopped.' : ''),
       el('span', { class: 'tl-row tl-tight tl-end' }, button('Close', dismiss, { 'aria-label': 'Close this message' })));
   }
 

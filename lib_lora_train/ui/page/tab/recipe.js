@@ -102,10 +102,11 @@ var trainLora = window.trainLora || {};
 
   function costs(estimate) {
     const { el } = tl.dom;
+    const known = estimate.measured || {};
     const cost = (value, unit) => (value ? el('div', {}, el('b', {}, value), el('small', {}, unit)) : null);
     return el('div', { class: 'tl-costs' },
-      cost(estimate.seconds > 0 ? tl.fmt.duration(estimate.seconds) : '', 'about'),
-      cost(estimate.memory_gb > 0 ? `${estimate.memory_gb.toFixed(1)} GB` : '', 'memory, about'),
+      cost(estimate.seconds > 0 ? tl.fmt.duration(estimate.seconds) : '', known.time ? 'measured' : 'about'),
+      cost(estimate.memory_gb > 0 ? `${estimate.memory_gb.toFixed(1)} GB` : '', known.memory ? 'memory, measured' : 'memory, about'),
       cost(estimate.file_mb > 0 ? tl.fmt.size(estimate.file_mb) : '', 'file'),
       cost(estimate.snapshots > 0 ? tl.fmt.whole(estimate.snapshots) : '', estimate.snapshots === 1 ? 'snapshot' : 'snapshots'));
   }
@@ -160,7 +161,7 @@ var trainLora = window.trainLora || {};
       form.box.open = true;
       form.box.scrollIntoView({ block: 'start', behavior: 'smooth' });
     });
-    const side = el('div', { class: 'tl-panel' }, el('h3', {}, 'What will happen'), whatWillHappen(), train, el('p', {}, everything));
+    const side = el('div', { class: 'tl-panel' }, el('h3', {}, 'What will happen'), whatWillHappen(), tl.measure.control(), train, el('p', {}, everything));
     const main = el('div', {}, tl.recipes.place(), tl.again.panel(), presetCards(), tl.recipes.actions(), tl.difficulty.control(),
       el('div', { class: 'tl-pair' },
         wordField('output_name', 'Name', 'laetitia_v1', 'In prompts: <lora:name:1>'),

@@ -6,7 +6,7 @@ var trainLora = window.trainLora || {};
 
   const STAGES = {
     borrow: 'Borrowing the checkpoint', scan: 'Reading the pictures', latents: 'Encoding pictures', text: 'Encoding captions',
-    sample: 'Drawing samples', draw: 'Drawing pictures', save: 'Saving', publish: 'Publishing',
+    sample: 'Drawing samples', draw: 'Drawing pictures', measure: 'Measuring steps', save: 'Saving', publish: 'Publishing',
   };
   const POINTS = 4000; // above this every second point of the curve goes
   const LINES = 300;
@@ -14,7 +14,7 @@ var trainLora = window.trainLora || {};
   function create(id, name) {
     return {
       id, name: name || '', after: 0, points: [], stride: 1, seen: 0, progress: null, phase: null, samples: [], log: [],
-      published: null, paused: '', outcome: null,
+      published: null, measured: null, paused: '', outcome: null,
     };
   }
 
@@ -72,6 +72,9 @@ var trainLora = window.trainLora || {};
       run.outcome = event;
       run.phase = null;
       say(run, event, 'info', event.reason === 'done' ? 'Finished.' : 'Stopped; what was trained is kept.');
+    },
+    Measured(run, event) {
+      run.measured = event;
     },
     Done(run, event) {
       run.outcome = event;
