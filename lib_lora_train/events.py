@@ -77,6 +77,12 @@ class Resumed(Event):
     """The run goes on after Paused."""
 
 
+class Changed(Event):
+    """Samples and intervals were changed while it ran: options of the group `saving`. What is trained is not."""
+
+    saving: dict
+
+
 class Published(Event):
     """A LoRA became visible in the host under `name` (as in `<lora:name:1>`)."""
 
@@ -124,7 +130,7 @@ class Failed(Event):
 
 
 AnyEvent = Union[
-    Phase, Progress, Sampled, Snapshot, Warned, Paused, Resumed, Published, Finished, Measured, Done, Failed
+    Phase, Progress, Sampled, Snapshot, Warned, Paused, Resumed, Changed, Published, Finished, Measured, Done, Failed
 ]
 _decoder = msgspec.json.Decoder(AnyEvent)
 _encoder = msgspec.json.Encoder()
@@ -146,6 +152,7 @@ class Control:
     def __init__(self) -> None:
         self._lock = threading.Condition()
         self._paused = self._stopped = self._save = self._sample = False
+        self._change: dict = {}
 
     def pause(self) -> None:
         with self._lock:
@@ -170,6 +177,11 @@ class Control:
         with self._lock:
             self._sample = True
 
+    def change(self, saving: dict) -> None:
+        """Options of the group `saving` from the next step on, by name; they have to be checked already."""
+        with self._lock:
+            self._change = {**self._change, **saving}
+
     @property
     def paused(self) -> bool:
         return self._paused and not self._stopped
@@ -188,6 +200,12 @@ class Control:
         """True once per request."""
         with self._lock:
             wanted, self._sample = self._sample, False
+            return wanted
+
+    def take_change(self) -> dict:
+        """What was asked for since the last time, mostly nothing."""
+        with self._lock:
+            wanted, self._change = self._change, {}
             return wanted
 
     def take_stop(self) -> bool:

@@ -11,11 +11,13 @@ from app_stage import StageEngine, StageHost, pictures, recipe
 
 from lib_lora_train.app import jobs, runs
 from lib_lora_train.app.claim import claim
+from lib_lora_train.app.drive import Drive, Job
 from lib_lora_train.app.jobs import JobRunner
+from lib_lora_train.app.journal import Journal
 from lib_lora_train.app.refusals import Conflict, Forbidden, NotFound
 from lib_lora_train.engine import state
 from lib_lora_train.errors import ExportError, HostError, OutOfMemory, SettingsError, TrainLoraError
-from lib_lora_train.events import Failed, Finished, Paused, Published, Warned
+from lib_lora_train.events import Changed, Failed, Finished, Paused, Published, Warned
 from lib_lora_train.export import lora_file
 from lib_lora_train.settings.recipe import read
 
@@ -380,3 +382,33 @@ def test_weights_to_continue_from_are_found_in_the_lora_folder_as_cards_name_the
     with pytest.raises(SettingsError) as missing:
         runner.start(recipe(tmp_path / "set", output_name="dog", network_weights="gone.safetensors"))
     assert missing.value.field == "network_weights" and "gone" in missing.value.message
+
+
+def test_wishes_for_samples_are_checked_recorded_and_hold_after_a_restart(tmp_path):
+    class Listening(StageEngine):
+        def _steps(self, control):
+            for event in super()._steps(control):
+                yield event
+                if wanted := control.take_change():
+                    yield Changed(saving=wanted)
+            return self.steps
+
+    host = StageHost(tmp_path)
+    engine = Listening(host)
+    engine.go = threading.Semaphore(0)
+    runner = JobRunner(host, engine=engine)
+    run = runner.start(recipe(pictures(tmp_path / "pictures")))
+    with pytest.raises(SettingsError, match="cannot be changed while it trains"):
+        runner.change({"network_dim": 8})
+    with pytest.raises(SettingsError):
+        runner.change({"sample_prompts": "cat --unknown 3"})
+    runner.change({"sample_prompts": "cat, asleep", "sample_every_n_steps": 5})
+    engine.go.release(10)
+    assert runner.wait(20)
+    told = [event for event in runner.events(run)["events"] if event["event"] == "Changed"]
+    assert [event["saving"] for event in told] == [{"sample_prompts": "cat, asleep", "sample_every_n_steps": 5}]
+    job = Job(runner.job.settings, runner.job.folder, Journal(runner.job.folder.events, resume=True), resume=True)
+    Drive(job, host, StageEngine(host)).run()
+    assert job.control.take_change() == told[0]["saving"]
+    with pytest.raises(Conflict):
+        runner.change({})

@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 
 from lib_lora_train.engine import run as run_module
 from lib_lora_train.engine import state
+from lib_lora_train.engine.run import run
 from lib_lora_train.events import (
+    Changed,
     Control,
     Finished,
     Paused,
@@ -299,3 +301,26 @@ def test_other_checkpoints(data, root, tmp_path, kind):
     velocity = kind != "fp16"
     assert metadata["ss_base_model_version"] == ("sd_v1_v" if velocity else "sd_v1")
     assert metadata["ss_zero_terminal_snr"] == str(kind == "ztsnr")
+
+
+def test_samples_and_intervals_change_while_it_runs_and_the_file_does_not(loan, data, root):
+    def played(change):
+        folder, control, events = folder_in(root), Control(), []
+        for event in run(loan, recipe(data), control, folder):
+            events.append(event)
+            if isinstance(event, Progress) and event.step == 2:
+                control.change(change)
+        return events, folder
+
+    plain, plain_folder = played({})
+    wish = {"sample_prompts": "pib one\npib two --d 5", "sample_every_n_steps": 2, "save_every_n_steps": 3}
+    changed, folder = played(wish)
+    assert [event.saving for event in of(changed, Changed)] == [wish] and not of(plain, Changed)
+    drawn = [(event.step, event.prompt, event.seed) for event in of(changed, Sampled)]
+    assert drawn == [(step, *one) for step in (2, 4, 6) for one in (("pib one", 1), ("pib two", 5))]
+    assert [event.step for event in of(changed, Snapshot)] == [3, 6]
+    files = [last_file(events, where) for events, where in ((plain, plain_folder), (changed, folder))]
+    one, other = (load_file(file) for file in files)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    one, other = (lora_file.read_metadata(file)["train_lora_recipe"] for file in files)
+    assert one == other, "the file says what it was begun with"

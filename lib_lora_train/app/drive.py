@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from threading import Event as Flag
+from typing import Any
 
 import msgspec
 
 from ..errors import CheckpointSwitched, OutOfMemory, TrainLoraError
-from ..events import Control, Event, Failed, Finished, Paused, Phase, Progress, Resumed, Snapshot, Warned
+from ..events import Changed, Control, Event, Failed, Finished, Paused, Phase, Progress, Resumed, Snapshot, Warned
 from ..export.folder import RunFolder, explanation
 from ..families.loan import Loan
 from ..hosts.base import Host
@@ -82,6 +83,7 @@ class Drive:
     def _borrow_and_train(self) -> None:
         self.tell(Phase(name="borrow", text="Waiting for the web UI's checkpoint"))
         job, began = self.job, time.monotonic()
+        job.control.change(_wishes(job.journal.all()))
         with self.host.lend() as loan:
             waited = time.monotonic() - began
             self._note_origin(loan)
@@ -205,6 +207,12 @@ class Drive:
                 can_resume=runs.has_state(self.job.folder),
             )
         )
+
+
+def _wishes(past: list[Event]) -> dict[str, Any]:
+    """What the user changed while it ran holds when it is continued."""
+    changes = [event.saving for event in past if isinstance(event, Changed)]
+    return {name: value for change in changes for name, value in change.items()}
 
 
 def _since_click(event: Event, waited: float) -> Event:

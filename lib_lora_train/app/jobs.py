@@ -16,11 +16,12 @@ from ..export.folder import RunFolder
 from ..hosts.base import Host
 from ..settings import recipe
 from ..settings.schema import Settings
-from . import fitness, runs, trust
+from . import fitness, runs, trust, wishes
 from .chore import Chore, Work
 from .claim import claim
 from .drive import Drive, Job
 from .journal import Journal, as_dicts
+from .queue import Queue
 from .refusals import Conflict, NotFound
 
 _AT_ONCE = 5000  # events in one answer
@@ -42,6 +43,7 @@ class JobRunner:
         self._engine = engine
         self._lock = threading.Lock()
         self._job: Job | Chore | None = None  # the newest one, also after its end
+        self.queue = Queue(self)
 
     def use(self, host: Host) -> None:
         """Runs from now on are made on `host`; one that is on stays where it is."""
@@ -100,6 +102,13 @@ class JobRunner:
     def tell(self, wish: str) -> None:
         """One of WISHES. Raises Conflict when no run is on."""
         WISHES[wish](self.control)
+
+    def change(self, values: dict[str, Any]) -> None:
+        """Samples and intervals of the run that is on, by option. Raises Conflict when none is, SettingsError."""
+        job = self._running()
+        if not isinstance(job, Job):
+            raise Conflict(f"“{job.name}” is no training.", "Wait for it.")
+        job.control.change(wishes.checked(values, job.settings))
 
     def status(self) -> dict[str, Any] | None:
         """`{id, kind, name, state, progress, phase, paused_text}` of the run that is on, or None."""

@@ -21,7 +21,20 @@ from ..hosts.base import Host
 from ..settings import difficulty
 from ..settings.describe import describe
 from ..settings.load import from_mapping, to_mapping
-from . import bodies, leftovers, measure, page, recipe_routes, regularisation, results, runs, trust, uploads, warm
+from . import (
+    bodies,
+    leftovers,
+    measure,
+    page,
+    queue_routes,
+    recipe_routes,
+    regularisation,
+    results,
+    runs,
+    trust,
+    uploads,
+    warm,
+)
 from .check import check as what_will_happen
 from .desk import Ask, Desk, Handler
 from .desk import picture as _picture
@@ -34,7 +47,8 @@ PREFIX = "/train-lora/v1"
 
 
 def status(desk: Desk, ask: Ask) -> dict[str, Any]:
-    return {"host": asdict(desk.host.status()), "job": desk.runner.status(), "version": __version__}
+    job, queue = desk.runner.status(), desk.runner.queue.summary()
+    return {"host": asdict(desk.host.status()), "job": job, "queue": queue, "version": __version__}
 
 
 def schema(desk: Desk, ask: Ask) -> dict[str, Any]:
@@ -111,6 +125,13 @@ def page_part(desk: Desk, ask: Ask) -> Response:
     return page.part(ask.text("name"))
 
 
+def change(desk: Desk, ask: Ask) -> dict[str, Any]:
+    """Samples and intervals of the run that is on."""
+    values = ask.values.get("values")
+    desk.runner.change(values if isinstance(values, dict) else {})
+    return {"ok": True}
+
+
 def _wish(name: str) -> Handler:
     def handler(desk: Desk, ask: Ask) -> dict[str, Any]:
         desk.runner.tell(name)
@@ -127,6 +148,7 @@ def upload(desk: Desk, ask: Ask) -> dict[str, Any]:
 
 
 GET: dict[str, Handler] = {
+    **queue_routes.GET,
     **results.GET,
     "status": status,
     "schema": schema,
@@ -139,10 +161,12 @@ GET: dict[str, Handler] = {
     **recipe_routes.GET,
 }
 POST: dict[str, Handler] = {
+    **queue_routes.POST,
     **results.POST,
     "check": check,
     "start": start,
     "continue": go_on,
+    "change": change,
     "measure": measured,
     **recipe_routes.POST,
     "regularise": regularise,

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -109,6 +111,12 @@ class Bake:
     @property
     def rate_factor(self) -> float:
         return schedules.factor(self.settings.optimizer, self.position.step, self.length.steps)
+
+    def change_saving(self, values: dict[str, Any]) -> None:
+        """Samples and intervals from now on; what the files say of the run stays the recipe it was begun with."""
+        saving = msgspec.structs.replace(self.settings.saving, **values)
+        self.settings = msgspec.structs.replace(self.settings, saving=saving)
+        self.keeper.requests = requests(self.settings, clip_skip(self.loan, self.settings))
 
 
 def assemble(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..data.loader import Loader
 from ..data.types import Batch
 from ..errors import ExportError
-from ..events import Control, Event, Finished, Paused, Phase, Progress, Resumed, Snapshot, Warned
+from ..events import Changed, Control, Event, Finished, Paused, Phase, Progress, Resumed, Snapshot, Warned
 from ..export.folder import RunFolder
 from ..export.names import check_name
 from ..families.loan import Loan
@@ -134,6 +134,7 @@ def _progress(bake: Bake, epoch: int, loss: float) -> Progress:
 
 def _after_step(bake: Bake, clock: Clock) -> Iterator[Event]:
     """Samples, files and state that are due or asked for, then the user's pause."""
+    yield from _changed(bake)
     at, saving, control = bake.position, bake.settings.saving, bake.control
     sample = control.take_sample() or at.due(saving.sample_every_n_steps, saving.sample_every_n_epochs)
     save = control.take_save() or at.due(saving.save_every_n_steps, saving.save_every_n_epochs)
@@ -146,6 +147,14 @@ def _after_step(bake: Bake, clock: Clock) -> Iterator[Event]:
     if control.paused:
         yield from _save_state(bake, clock)
         yield from _pause(bake.loan, control)
+
+
+def _changed(bake: Bake) -> Iterator[Event]:
+    """Samples and intervals as the user wants them from now on."""
+    wanted = bake.control.take_change()
+    if wanted:
+        bake.change_saving(wanted)
+        yield Changed(saving=wanted)
 
 
 def _snapshot(bake: Bake) -> Iterator[Event]:
