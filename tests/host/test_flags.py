@@ -1,4 +1,4 @@
-"""Web UIs started in other ways: little memory, other precisions, nothing loaded, no LoRA extension. (Passwords: test_trust.py.)"""
+"""Web UIs started in other ways: little memory, other precisions, nothing loaded, no LoRA extension."""
 
 from __future__ import annotations
 
