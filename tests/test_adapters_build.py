@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from functools import lru_cache
-from pathlib import Path
 
+import golden_data
 import pytest
 import torch
 
@@ -23,8 +21,7 @@ from lib_lora_train.hosts.checkpoint_file import under
 from lib_lora_train.hosts.standalone import StandaloneHost
 from lib_lora_train.settings.schema import NetworkSettings
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
-NETWORKS = json.loads((GOLDEN / "04_lora_modules.json").read_text())["networks"]
+NETWORKS = golden_data.facts("04_lora_modules")["networks"]
 FULL = {"sd15": SD15, "sd21": SD21, "sdxl": SDXL10}
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
+import golden_data
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,8 +13,6 @@ from lib_lora_train.adapters.load import read
 from lib_lora_train.errors import SettingsError
 from lib_lora_train.hosts.standalone import StandaloneHost
 from lib_lora_train.settings.schema import NetworkSettings
-
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +163,8 @@ def test_a_read_file_may_be_replaced(loan, tmp_path):
 
 @pytest.mark.golden
 def test_a_file_of_the_reference_trainer_is_read():
-    tensors = read(GOLDEN / "07_sample_lora.safetensors")
-    assert tensors.keys() == load_file(GOLDEN / "07_sample_lora.safetensors").keys()
+    tensors = read(golden_data.path("07_sample_lora.safetensors"))
+    assert tensors.keys() == load_file(golden_data.path("07_sample_lora.safetensors")).keys()
 
 
 def test_families_of_files():

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
+import golden_data
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -16,12 +15,11 @@ from lib_lora_train.data.types import ImageRecord
 from lib_lora_train.errors import SettingsError
 from lib_lora_train.settings.schema import DataSettings
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 patient = hypothesis_settings(max_examples=60, deadline=None)  # machines are busy
 
 
 def golden():
-    return json.loads((GOLDEN / "02_buckets.json").read_text(encoding="utf-8"))
+    return golden_data.facts("02_buckets")
 
 
 def settings(case, **more):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
-import os
 import zlib
-from pathlib import Path
 
+import golden_data
 import numpy as np
 import pytest
 import torch
@@ -20,8 +18,6 @@ from lib_lora_train.data import images
 from lib_lora_train.data.buckets import cover
 from lib_lora_train.data.types import Fit
 from lib_lora_train.errors import DataError, SettingsError
-
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 
 
 def saved(image, format="PNG", **options):
@@ -37,13 +33,13 @@ def gradient(width, height):
 
 
 def golden_cases():
-    return [c for c in json.loads((GOLDEN / "02_resize.json").read_text())["cases"] if not c["resize_interpolation"]]
+    return [c for c in golden_data.facts("02_resize")["cases"] if not c["resize_interpolation"]]
 
 
 @pytest.mark.golden
 @pytest.mark.parametrize("case", golden_cases(), ids=lambda c: f"{c['image_wh']} -> {c['resized']}")
 def test_resizing_within_two_grey_levels_of_the_reference(case):
-    tensors = load_file(GOLDEN / "02_resize.safetensors")
+    tensors = load_file(golden_data.path("02_resize.safetensors"))
     name = str(case["case"])
     fit = cover(tuple(case["image_wh"]), tuple(case["bucket"]))
     assert fit.resized == tuple(case["resized"])

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import golden_data
+import golden_runs
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from lib_lora_train.data import buckets
 from lib_lora_train.data.plan import Plan, length
 from lib_lora_train.data.scan import scan
 from lib_lora_train.data.types import Fit, ImageRecord
 from lib_lora_train.errors import DataError
-from lib_lora_train.settings.schema import CaptionSettings, DataSettings, TrainingSettings
+from lib_lora_train.settings.schema import DataSettings, TrainingSettings
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 patient = hypothesis_settings(max_examples=60, deadline=None)  # machines are busy
 
 
 def golden(name):
-    return json.loads((GOLDEN / name).read_text(encoding="utf-8"))
+    return golden_data.facts(name)
 
 
 def records_of(case):
@@ -42,7 +41,7 @@ def records_of(case):
 
 @pytest.mark.golden
 @pytest.mark.parametrize(
-    "case", golden("03_folders_and_files.json")["sample_counts"],
+    "case", golden("03_folders_and_files")["sample_counts"],
     ids=lambda c: f"{c['train_subsets_images_repeats']} {c['reg_subsets_images_repeats']} {c['batch_size']}",
 )  # fmt: skip
 def test_sample_counts(case):
@@ -58,43 +57,13 @@ def test_sample_counts(case):
     assert plan.samples_per_epoch == case["samples_per_epoch"] == sum(map(len, plan.epoch(0)))
 
 
-def runs():
-    for run in golden("07_training_runs.json")["runs"]:
-        metadata = list(run["files"].values())[-1].get("metadata", {})
-        if run["dataset_config_toml"] is None and "ss_num_batches_per_epoch" in metadata:
-            yield pytest.param(run, metadata, id=run["name"])
-
-
-def make_tree(root, tree):
-    for folder, files in tree.items():
-        (root / folder).mkdir(parents=True)
-        for name, content in files.items():
-            if isinstance(content, str):
-                (root / folder / name).write_text(content)
-            else:
-                Image.new("RGB", tuple(content)).save(root / folder / name)
-
-
 @pytest.mark.golden
-@pytest.mark.parametrize(("run", "metadata"), list(runs()))
-def test_whole_runs_have_the_steps_and_epochs_of_the_reference(run, metadata, tmp_path):
-    make_tree(tmp_path, run["tree"])
-    options = run["command_line_options"]
-    value = {name: options[options.index(name) + 1] for name in options[:-1] if name.startswith("--")}
-    data = DataSettings(
-        train_data_dir=str(tmp_path / "train"), resolution=value["--resolution"], bucket_rule="sd-scripts",
-        reg_data_dir=value.get("--reg_data_dir", "").replace("$ROOT", str(tmp_path)),
-        min_bucket_reso=int(value["--min_bucket_reso"]), max_bucket_reso=int(value["--max_bucket_reso"]),
-    )  # fmt: skip
-    training = TrainingSettings(
-        train_batch_size=int(value.get("--train_batch_size", 1)),
-        max_train_steps=int(value.get("--max_train_steps", 1600)),
-        max_train_epochs=int(value.get("--max_train_epochs", 0)),
-        gradient_accumulation_steps=int(value.get("--gradient_accumulation_steps", 1)),
-    )
-    found = scan(data, CaptionSettings(caption_extension=value["--caption_extension"]))
-    plan = Plan(found.records, buckets.fits(found.records, data), training.train_batch_size, 42)
-    got = length(plan.batches_per_epoch, training)
+@pytest.mark.parametrize("run", golden_runs.runs(), ids=golden_runs.name)
+def test_whole_runs_have_the_steps_and_epochs_of_the_reference(run, tmp_path):
+    metadata, settings = golden_runs.metadata(run), golden_runs.settings(run, tmp_path)
+    found = scan(settings.data, settings.captions)
+    plan = Plan(found.records, buckets.fits(found.records, settings.data), settings.training.train_batch_size, 42)
+    got = length(plan.batches_per_epoch, settings.training)
     assert plan.batches_per_epoch == int(metadata["ss_num_batches_per_epoch"])
     assert got.steps == run["final_max_train_steps"]
     assert got.epochs == int(metadata["ss_num_epochs"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from pathlib import Path
 
+import golden_data
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,8 +16,7 @@ from lib_lora_train.data.scan import scan
 from lib_lora_train.errors import DataError, SettingsError
 from lib_lora_train.settings.schema import CaptionSettings, DataSettings
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
-FACTS = json.loads((GOLDEN / "03_folders_and_files.json").read_text(encoding="utf-8"))
+FACTS = golden_data.facts("03_folders_and_files")
 
 
 def picture(path: Path, size=(16, 16), **options) -> Path:
@@ -46,14 +45,25 @@ def test_folder_names(case):
     assert parsed == ((case["num_repeats"], case["caption_from_folder"]) if case["used"] else None)
 
 
-DIFFERENT = {  # what we do better than the reference, on purpose
-    "txt, class tokens": {"e.webp": "other ext"},  # .caption files are found whatever the extension
-    "default extension is .caption": {"a.png": "from txt"},
-    "face position file names": {"pic_10_20_30_40.png": "cls"},  # guessed from another picture's name
-    "utf-8 BOM": {"a.png": "bom caption"},
-    "empty file": {"a.png": ""},
-    "not utf-8": {"a.png": "caf\u00e9"},
-}
+def differences(case):
+    """What we do better than the reference, on purpose (docs/differences.md): picture to caption."""
+    files, better = case["files"], {}
+    wanted = "." + case["options"]["caption_extension"].lstrip(".")
+    for name in (name for name, content in files.items() if content is None and "/" not in name):
+        stem = name.rpartition(".")[0]
+        text = files.get(stem + wanted)
+        others = [files[stem + ending] for ending in (".txt", ".caption") if stem + ending in files]
+        if text is None and others:  # caption files are found whatever the extension
+            better[name] = others[0]
+        elif text is None and stem.count("_") >= 4:  # not guessed from another picture's name
+            better[name] = case["options"]["class_tokens"] or ""
+        elif text == "":  # an empty file is an empty caption, no error
+            better[name] = ""
+        elif text and text.startswith("\ufeff"):  # a byte order mark is no part of it
+            better[name] = text[1:]
+        elif text and text.startswith("bytes:"):  # no UTF-8: as older editors wrote it
+            better[name] = bytes.fromhex(text[6:]).decode("cp1252")
+    return better
 
 
 @pytest.mark.golden
@@ -72,7 +82,7 @@ def test_caption_files(case, tmp_path):
         name: case["options"][name] for name in ("caption_extension", "enable_wildcard") if name in case["options"]
     }
     found = look(tmp_path, CaptionSettings(**options))
-    assert {r.path.name: r.caption for r in found.records} == case.get("images", {}) | DIFFERENT.get(case["case"], {})
+    assert {r.path.name: r.caption for r in found.records} == case.get("images", {}) | differences(case)
     assert {r.repeats for r in found.records} == {3}
 
 

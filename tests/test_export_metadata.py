@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import golden_data
+import golden_runs
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from lib_lora_train.data import buckets
+from lib_lora_train.data.plan import Plan, length
+from lib_lora_train.data.scan import scan
 from lib_lora_train.data.types import Fit, ImageRecord
 from lib_lora_train.export import dataset, metadata
 from lib_lora_train.export.metadata import RunFacts
@@ -22,26 +26,7 @@ from lib_lora_train.settings.load import from_mapping
 
 patient = hypothesis_settings(max_examples=60, deadline=None)  # machines are busy
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
-RUNS = {r["name"]: r for r in json.loads((GOLDEN / "07_training_runs.json").read_text(encoding="utf-8"))["runs"]}
-MODELSPEC = json.loads((GOLDEN / "07_format.json").read_text(encoding="utf-8"))["modelspec"]["cases"]
-
-COMMON = {
-    "output_name": "my_lora", "resolution": "128", "min_bucket_reso": 64, "max_bucket_reso": 256, "seed": 42,
-    "network_dim": 2, "network_alpha": 1, "optimizer_type": "AdamW", "mixed_precision": "no",
-}  # fmt: skip
-# what an absent option means to sd-scripts
-DEFAULTS = {
-    "learning_rate": 2e-6, "unet_lr": 0, "text_encoder_lr": 0, "lr_scheduler": "constant", "min_snr_gamma": 0,
-    "max_token_length": 75,
-}  # fmt: skip
-MANY = {
-    "train_batch_size": 2, "min_snr_gamma": 5, "noise_offset": 0.05, "shuffle_caption": True, "keep_tokens": 1,
-    "clip_skip": 2, "max_token_length": 150, "lr_scheduler": "cosine", "lr_warmup_steps": 0.1, "learning_rate": 1e-4,
-    "unet_lr": 1e-4, "text_encoder_lr": 5e-5, "network_type": "LoCon", "conv_dim": 2, "conv_alpha": 1,
-    "training_comment": "hello", "trigger_word": "sks cat", "caption_tag_dropout_rate": 0.1, "prior_loss_weight": 0.5,
-    "flip_aug": True, "optimizer_args": "weight_decay=0.01 betas=.9,.99", "max_grad_norm": 0,
-}  # fmt: skip
+MODELSPEC = golden_data.facts("07_format")["modelspec"]["cases"]
 
 # Not ours to write: another program's version, features that we do not have and that nobody reads.
 NOT_WRITTEN = {
@@ -50,41 +35,40 @@ NOT_WRITTEN = {
     "ss_huber_schedule", "ss_huber_scale", "ss_huber_c", "ss_noise_offset_random_strength",
     "ss_ip_noise_gamma_random_strength", "sshs_model_hash", "sshs_legacy_hash",
 }  # fmt: skip
-# Of one run only, told more exactly (CLIP skip as used), or of options that we do not have.
-DIFFERENT = {
-    "defaults": {"ss_clip_skip", "modelspec.implementation_version"},
-    "many_options": {
-        "modelspec.implementation_version", "modelspec.title", "modelspec.author", "modelspec.description",
-        "modelspec.license", "modelspec.tags", "modelspec.timestep_range", "ss_multires_noise_iterations",
-        "ss_scale_weight_norms", "ss_ip_noise_gamma", "ss_network_dropout", "ss_adaptive_noise_scale",
-        "ss_network_args",
-    },
-}  # fmt: skip
+# Told more exactly (CLIP skip as used), or by another test below (optimiser, network arguments).
+OTHERWISE = {"ss_clip_skip", "modelspec.implementation_version", "ss_optimizer", "ss_network_args", "ss_network_module"}
+# Of runs with an option that a recipe does not have, or that lack one which it always has: what we write otherwise.
+BY_OPTION = {
+    "--metadata_title": {"modelspec.title"},
+    "--metadata_author": {"modelspec.author"},
+    "--metadata_description": {"modelspec.description"},
+    "--metadata_license": {"modelspec.license"},
+    "--metadata_tags": {"modelspec.tags"},
+    "--network_train_unet_only": {"ss_text_encoder_lr"},  # ours says 0: not trained
+    "--network_train_text_encoder_only": {"ss_unet_lr"},
+}
+WITHOUT = {"--output_name": {"ss_output_name", "modelspec.title"}}
+ADAFACTOR = {"ss_lr_scheduler", "ss_learning_rate", "ss_unet_lr", "ss_text_encoder_lr"}  # rewritten by the reference
 
 
-def _data(tree: dict, reg: bool) -> dataset.DataFacts:
-    """The golden picture tree as records; buckets as the reference chose them for these sizes."""
-    buckets = {(128, 128): (128, 128), (200, 120): (128, 128), (120, 200): (64, 192), (100, 180): (64, 192)}
-    records, uses = [], []
-    for name, files in sorted(tree.items()):
-        root, _, concept = name.partition("/")
-        if not concept.split("_")[0].isdigit() or (root == "reg" and not reg):
-            continue
-        repeats, _, caption = concept.partition("_")
-        for file, size in files.items():
-            if file.endswith(".png"):
-                text = files.get(file.replace(".png", ".txt"), caption)
-                path = Path("/home/alice/pictures") / name / file
-                records.append(ImageRecord(path, tuple(size), text, int(repeats), root == "reg"))
-                uses.append(5 if root == "reg" else int(repeats))  # two pictures fill up to ten
-    fits = [Fit(buckets[r.size], r.size, (0, 0)) for r in records]
-    return dataset.describe(records, fits, uses)
+def _otherwise(run: dict) -> set[str]:
+    options = run["command_line_options"]
+    names = {name for option, names in BY_OPTION.items() if option in options for name in names}
+    names |= {name for option, names in WITHOUT.items() if option not in options for name in names}
+    adafactor = golden_runs.metadata(run)["ss_lr_scheduler"].startswith("adafactor")
+    return NOT_WRITTEN | OTHERWISE | names | (ADAFACTOR if adafactor else set())
 
 
-def _built(name: str) -> tuple[dict[str, str], dict[str, str]]:
-    golden = RUNS[name]["files"]["my_lora.safetensors"]["metadata"]
-    many = name == "many_options"
-    settings = from_mapping({**COMMON, **(MANY if many else DEFAULTS)})
+RUNS = golden_runs.runs()
+
+
+def _built(run: dict, root: Path) -> dict[str, str]:
+    """What we write of the same run."""
+    golden, settings = golden_runs.metadata(run), golden_runs.settings(run, root)
+    records = scan(settings.data, settings.captions, settings.naming.trigger_word).records
+    fits = buckets.fits(records, settings.data)
+    plan = Plan(records, fits, settings.training.train_batch_size, 0)
+    steps = length(plan.batches_per_epoch, settings.training)
     facts = RunFacts(
         identity=Identity(
             "tiny_base_model.safetensors [8fded0cd13]",
@@ -92,19 +76,22 @@ def _built(name: str) -> tuple[dict[str, str], dict[str, str]]:
             golden["ss_new_sd_model_hash"],
             golden["ss_sd_model_hash"],
         ),
-        clip_skip=2 if many else 1,
-        optimizer_args={"weight_decay": 0.01, "betas": (0.9, 0.99)} if many else {},
+        family="SD2" if "--v2" in run["command_line_options"] else "SD1",
+        prediction="v_prediction" if settings.loss.v_parameterization == "yes" else "epsilon",
+        zero_terminal_snr=settings.loss.zero_terminal_snr == "yes",
+        clip_skip=settings.training.clip_skip,
+        mixed_precision=settings.training.mixed_precision,
         steps=int(golden["ss_steps"]),
-        total_steps=int(golden["ss_max_train_steps"]),
+        total_steps=steps.steps,
         epoch=int(golden["ss_epoch"]),
-        num_epochs=int(golden["ss_num_epochs"]),
-        num_batches_per_epoch=int(golden["ss_num_batches_per_epoch"]),
+        num_epochs=steps.epochs,
+        num_batches_per_epoch=plan.batches_per_epoch,
         session_id=int(golden["ss_session_id"]),
         started_at=float(golden["ss_training_started_at"]),
         finished_at=float(golden["ss_training_finished_at"]),
-        data=_data(RUNS[name]["tree"], many),
+        data=dataset.describe(records, fits, plan.uses),
     )
-    return metadata.build(settings, facts), golden
+    return metadata.build(settings, facts)
 
 
 def _comparable(values: dict[str, str]) -> dict:
@@ -118,14 +105,13 @@ def _comparable(values: dict[str, str]) -> dict:
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_a_run_is_described_as_sd_scripts_describes_it(name, monkeypatch):
+@pytest.mark.parametrize("run", RUNS, ids=golden_runs.name)
+def test_a_run_is_described_as_sd_scripts_describes_it(run, monkeypatch, tmp_path):
     monkeypatch.setenv("TZ", "UTC")
     if hasattr(time, "tzset"):
         time.tzset()
-    ours, golden = _built(name)
-    left_out = NOT_WRITTEN | DIFFERENT[name]
-    expected = _comparable({k: v for k, v in golden.items() if k not in left_out})
+    ours, golden = _built(run, tmp_path), golden_runs.metadata(run)
+    expected = _comparable({k: v for k, v in golden.items() if k not in _otherwise(run)})
     assert _comparable({k: v for k, v in ours.items() if k in expected}) == expected
     # what the reference does not have is ours, or tells the CLIP skip
     extra = set(ours) - set(golden) - {metadata.RECIPE_KEY, metadata.FOLDERS_KEY}
@@ -134,13 +120,14 @@ def test_a_run_is_described_as_sd_scripts_describes_it(name, monkeypatch):
 
 
 @pytest.mark.golden
-def test_conv_ranks_are_network_arguments_with_a_dropout():
-    ours, golden = _built("many_options")
-    reference = json.loads(golden["ss_network_args"])
-    own = json.loads(ours["ss_network_args"])
-    assert own.keys() == reference.keys()
-    assert {k: float(v) for k, v in own.items() if v is not None} == {"conv_dim": 2, "conv_alpha": 1}
-    assert "ss_network_args" not in _built("defaults")[0]
+@pytest.mark.parametrize("run", RUNS, ids=golden_runs.name)
+def test_network_and_optimiser_are_named_as_there(run, tmp_path):
+    ours, golden = _built(run, tmp_path), golden_runs.metadata(run)
+    assert ours["ss_optimizer"].partition("(")[0] == golden["ss_optimizer"].partition("(")[0]
+    assert ours["ss_network_module"] == golden["ss_network_module"]
+    own, reference = (json.loads(said.get("ss_network_args", "{}")) for said in (ours, golden))
+    for name in own.keys() & reference.keys():
+        assert own[name] == reference[name] or float(own[name]) == float(reference[name]), name
 
 
 @pytest.mark.golden
@@ -178,7 +165,7 @@ def test_modelspec_of_every_family(case, monkeypatch):
     ("SDXL", "epsilon", "sdxl"),
 ])  # fmt: skip
 def test_version_strings_that_the_card_is_chosen_by(family, prediction, key):
-    versions = json.loads((GOLDEN / "07_format.json").read_text(encoding="utf-8"))["model_version_strings"]
+    versions = golden_data.facts("07_format")["model_version_strings"]
     built = metadata.build(from_mapping({}), RunFacts(Identity("x"), family, prediction))
     assert built["ss_base_model_version"] == versions[key]
     assert built["ss_v2"] == str(family == "SD2")
@@ -195,7 +182,7 @@ PRIVATE = ["/home/alice/pictures/cat", "C:\\Users\\alice\\pictures\\cat", "\\\\n
 
 @pytest.mark.parametrize("folder", PRIVATE)
 def test_no_path_and_no_user_in_the_file(folder):
-    settings = from_mapping({"train_data_dir": folder, "reg_data_dir": folder, "network_weights": folder})
+    settings = from_mapping(dict.fromkeys(metadata.PATH_FIELDS, folder))
     built = metadata.build(settings, RunFacts(Identity(folder + "/x.ckpt [abcd]", vae=folder + "/v.pt")))
     assert "alice" not in json.dumps(built) and "pictures" not in json.dumps(built)
     assert built["ss_sd_model_name"] == "x.ckpt" and built["ss_vae_name"] == "v.pt"

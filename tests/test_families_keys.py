@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
+import golden_data
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,7 +15,6 @@ from lib_lora_train.families.keys_clip import canonical, clip_layout
 from lib_lora_train.families.keys_unet import unet_layout
 from lib_lora_train.families.keys_vae import vae_layout
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 
 
@@ -86,8 +82,8 @@ def test_any_unet_of_ldm_fits(factors, blocks, attended):
 
 @pytest.mark.golden
 def test_every_reference_module_exists_in_our_map():
-    table = json.loads((GOLDEN / "04_lora_modules.json").read_text())["networks"]
-    rows = next(n["modules"] for n in table if n["model"] == "sd15" and n["network_args"])
+    table = golden_data.facts("04_lora_modules")["networks"]
+    rows = [row for network in table if network["model"] == "sd15" for row in network["modules"]]
     ours = {"lora_unet_" + name.rpartition(".")[0].replace(".", "_") for name in unet_layout(part(SD15, UNET), 8).names}
     assert {name for name, *_ in rows if name.startswith("lora_unet_")} <= ours
 

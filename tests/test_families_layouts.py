@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from pathlib import Path
 
+import golden_data
 import pytest
 import torch
 import torch.nn.functional as F
@@ -24,7 +22,6 @@ from lib_lora_train.families.loan import Conditioning
 from lib_lora_train.hosts.checkpoint_file import under
 from lib_lora_train.hosts.standalone import StandaloneHost
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 UNET = "model.diffusion_model."
 TINY = {"SD2": TINY_SD2, "SDXL": TINY_SDXL}
 
@@ -126,8 +123,8 @@ def test_sizes_are_embedded_as_in_the_reference():
     from diffusers.models.embeddings import Timesteps
 
     layout = unet_layout(under(checkpoint(TINY_SDXL), UNET), kind=FAMILIES["SDXL"].unet)
-    reference = load_file(GOLDEN / "10_sdxl_size_and_dropout.safetensors")
-    for case in json.loads((GOLDEN / "10_sdxl_size_and_dropout.json").read_text())["sdxl_size_embeddings"]:
+    reference = golden_data.tensors("10_sdxl_size_and_dropout")
+    for case in golden_data.facts("10_sdxl_size_and_dropout")["sdxl_size_embeddings"]:
         columns = [torch.tensor(case[f"{name}_hw"]) for name in ("original_size", "crop_top_left", "target_size")]
         sizes = torch.cat(columns, dim=1)
         embed = Timesteps(layout.config["addition_time_embed_dim"], flip_sin_to_cos=True, downscale_freq_shift=0)

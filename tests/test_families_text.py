@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
+import golden_data
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 
 from lib_lora_train.errors import SettingsError
 from lib_lora_train.families.borrow import borrow_text
@@ -22,10 +19,9 @@ from lib_lora_train.families.sdxl import SDXL
 from lib_lora_train.families.text import hidden_states, rows_of
 from lib_lora_train.families.tokenizer import ClipTokenizer, HostTokenizer
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
-TOKENS = json.loads((GOLDEN / "03_tokens.json").read_text())["cases"]
+TOKENS = golden_data.facts("03_tokens")["cases"]
 EXCLAMATION_MARK = 256  # the token of one that stands alone
-TEXTS = json.loads((GOLDEN / "03_text_encoding.json").read_text())
+TEXTS = golden_data.facts("03_text_encoding")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +46,7 @@ def test_token_rows_are_the_references(case, tokenizer):
 
 @pytest.fixture(scope="module")
 def reference():
-    return load_file(GOLDEN / "03_text_encoding.safetensors")
+    return golden_data.tensors("03_text_encoding")
 
 
 def encoder_of(reference, name):

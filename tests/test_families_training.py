@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
+import golden_data
 import pytest
 import torch
 from engine_stage import folder_in, last_file, lent, of, pictures, play, recipe
@@ -20,7 +17,6 @@ from lib_lora_train.events import Control, Progress
 from lib_lora_train.export.lora_file import read_metadata
 from lib_lora_train.sampling.draw import SampleRequest, draw
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 SIZES = {"SD1": TINY_SD1, "SD2": TINY_SD2, "SDXL": TINY_SDXL}
 PREFIXES = {  # of a checkpoint's keys, and of the names that the host gives the layers below
     "model.diffusion_model.": "diffusion_model.",
@@ -90,7 +86,7 @@ def drawn(loan):
 
 def unplaced(family, modules):
     """The modules of a file that the host finds no layer for, by the names and fall-backs recorded from it."""
-    rows = dict(json.loads((GOLDEN / "09_host_layer_names.json").read_text())["rows"][ROWS[family]])
+    rows = dict(golden_data.facts("09_host_layer_names")["rows"][ROWS[family]])
     layers = host_layers(SIZES[family])
     return {module for module in modules if module not in rows or not set(candidates(module, rows[module])) & layers}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from golden_data import cases, facts
+from golden_data import facts
 
 from lib_lora_train.settings import imports
 from lib_lora_train.settings.found import PATH_FIELDS
@@ -15,13 +15,13 @@ from lib_lora_train.settings.schema import Settings
 
 pytestmark = pytest.mark.golden
 
-RUNS = cases("07_training_runs", lambda facts: facts["runs"])
+RUNS = facts("07_training_runs")["runs"]
 # A file does not tell which parts a flag left out, and not the epochs: its steps are counted.
 NOT_IN_METADATA = {"train_text_encoder", "train_unet"}
 
 
 def _name(run):
-    return run["name"] if isinstance(run, dict) else None
+    return run["name"]
 
 
 def _line(run):

@@ -28,7 +28,7 @@ def tensors():
 
 def numbered(name):
     """The cases of a chapter, for parametrising."""
-    return pytest.mark.parametrize("index", range(len(FACTS[name]["cases"])))
+    return pytest.mark.parametrize("case", FACTS[name]["cases"], ids=lambda case: str(case.get("case", "")) or None)
 
 
 def chosen(args):
@@ -47,8 +47,9 @@ def test_sd_schedule_and_snr(tensors):
     near(schedule.snr(tensors["sd/alphas_cumprod"]), tensors["sd/all_snr"], rtol=1e-4)
 
 
-def test_another_schedule(tensors):
-    alphas = schedule.scaled_linear(0.001, 0.02, 200)
+def test_another_schedule(facts, tensors):
+    given = facts["schedulers"]["alt"]
+    alphas = schedule.scaled_linear(given["beta_start"], given["beta_end"], given["num_train_timesteps"])
     near(alphas, tensors["alt/alphas_cumprod"])
     near(schedule.zero_terminal(alphas), tensors["alt/ztsnr_alphas_cumprod"])
 
@@ -68,8 +69,8 @@ def test_noising_and_velocity(tensors, fix):
 
 
 @numbered("noise_offset")
-def test_noise_offset(facts, tensors, index):
-    case, prefix = facts["noise_offset"]["cases"][index], f"noise_offset/{index}/"
+def test_noise_offset(tensors, case):
+    prefix = f"noise_offset/{case['case']}/"
     strength = case["noise_offset"] or 0.0
     if case["adaptive_noise_scale"] is not None:
         strength = targets.adaptive_strength(strength, tensors[prefix + "latents"], case["adaptive_noise_scale"])
@@ -90,8 +91,8 @@ def _like_each_other(ours, reference):
 
 
 @numbered("pyramid_noise")
-def test_multires_noise(facts, tensors, index):
-    case, prefix = facts["pyramid_noise"]["cases"][index], f"pyramid/{index}/"
+def test_multires_noise(tensors, case):
+    prefix = f"pyramid/{case['case']}/"
     coarse = targets.coarse_noise(_levels(case, tensors, prefix), case["shape"][2:], case["discount"])
     ours = targets.with_coarse(tensors[prefix + "noise"], coarse)
     _like_each_other(ours, tensors[prefix + "out"])
@@ -100,8 +101,8 @@ def test_multires_noise(facts, tensors, index):
 
 
 @numbered("noise_pipeline")
-def test_the_whole_of_noising(facts, tensors, index):
-    case, prefix = facts["noise_pipeline"]["cases"][index], f"noise_pipeline/{index}/"
+def test_the_whole_of_noising(tensors, case):
+    prefix = f"noise_pipeline/{case['case']}/"
     args, calls = case["args"], case["draws_in_order"]
     taken = iter([call for call in calls if call["call"] != "random.random"])
 
@@ -136,8 +137,7 @@ def test_the_whole_of_noising(facts, tensors, index):
 
 
 @numbered("noise_pipeline")
-def test_timesteps_come_from_the_references_range(facts, tensors, index):
-    case = facts["noise_pipeline"]["cases"][index]
+def test_timesteps_come_from_the_references_range(tensors, case):
     objective = Objective(tensors["sd/alphas_cumprod"], **chosen(case["args"]))
     keys = [SampleKey(0, image, 0) for image in range(200)]
     ours = objective.draw(3, keys, (4, 2, 2)).timesteps
@@ -146,9 +146,8 @@ def test_timesteps_come_from_the_references_range(facts, tensors, index):
     assert (ours == low).all() if low == high else ours.max() - ours.min() > 0.8 * (high - low)
 
 
-@pytest.mark.parametrize("index", range(len(FACTS["weighting"]["cases"])))
-def test_weights_by_snr(facts, tensors, index):
-    case = facts["weighting"]["cases"][index]
+@numbered("weighting")
+def test_weights_by_snr(facts, tensors, case):
     kind = "v_prediction" if case.get("v_prediction") else "epsilon"
     snr = tensors["sd/all_snr"][torch.tensor(facts["weighting"]["timesteps"])]
     weights = {
@@ -160,9 +159,8 @@ def test_weights_by_snr(facts, tensors, index):
     near(weights[case["function"]](), torch.tensor(case["weight"]))
 
 
-@pytest.mark.parametrize("index", range(len(FACTS["weighting"]["post_process_loss"])))
-def test_several_weights_at_once(facts, tensors, index):
-    case = facts["weighting"]["post_process_loss"][index]
+@pytest.mark.parametrize("case", FACTS["weighting"]["post_process_loss"])
+def test_several_weights_at_once(facts, tensors, case):
     kind = "v_prediction" if case["args"]["v_parameterization"] else "epsilon"
     objective = Objective(tensors["sd/alphas_cumprod"], kind, **chosen(case["args"]))
     weights = objective.weights(torch.tensor(facts["weighting"]["timesteps"]))
@@ -186,8 +184,8 @@ def test_with_zero_terminal_snr_weights_are_of_that_schedule_or_as_in_the_refere
 
 
 @numbered("huber")
-def test_huber_thresholds_and_losses(facts, tensors, index):
-    case, prefix = facts["huber"]["cases"][index], f"huber/{index}/"
+def test_huber_thresholds_and_losses(tensors, case):
+    prefix = f"huber/{case['case']}/"
     objective = Objective(tensors["sd/alphas_cumprod"], **chosen(case))
     recorded = tensors[prefix + "threshold_all_timesteps"]
     ignored = case["huber_scale"] if case["huber_schedule"] == "snr" else 1.0  # the reference does not heed it there
@@ -199,14 +197,14 @@ def test_huber_thresholds_and_losses(facts, tensors, index):
 
 def test_l1_and_l2(tensors):
     for kind in ("l1", "l2"):
-        ours = losses.by_element(kind, tensors["huber/pred"], tensors["huber/target"], torch.ones(6))
+        ours = losses.by_element(kind, tensors["huber/pred"], tensors["huber/target"], torch.ones(len(tensors["huber/pred"])))
         near(ours, tensors[f"huber/{kind}_none"])
 
 
 @numbered("masked_loss")
-def test_masked_loss(facts, tensors, index):
+def test_masked_loss(tensors, case):
     """The reference's mask pictures come as its pipeline has them: the first channel, from -1..1."""
-    case, prefix = facts["masked_loss"]["cases"][index], f"masked_loss/{index}/"
+    prefix = f"masked_loss/{case['case']}/"
     errors = tensors[prefix + "loss"]
     if case["batch_key"] is None:
         near(errors, tensors[prefix + "out"])  # no mask, nothing happens
@@ -217,8 +215,8 @@ def test_masked_loss(facts, tensors, index):
 
 
 @numbered("batch_loss")
-def test_batch_loss(facts, tensors, index):
-    case, prefix = facts["batch_loss"]["cases"][index], f"batch_loss/{index}/"
+def test_batch_loss(tensors, case):
+    prefix = f"batch_loss/{case['case']}/"
     masks = tensors[prefix + "alpha_masks"] if case["has_alpha_masks"] else None
     kind = "v_prediction" if case["args"]["v_parameterization"] else "epsilon"
     objective = Objective(tensors["sd/alphas_cumprod"], kind, **chosen(case["args"]))

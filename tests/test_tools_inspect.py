@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
+import golden_data
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,12 +11,10 @@ from lib_lora_train.errors import ExportError
 from lib_lora_train.export import lora_file
 from lib_lora_train.tools.inspect import inspect, text
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
-
 
 @pytest.mark.golden
 def test_a_file_of_the_reference():
-    report = inspect(GOLDEN / "07_sample_lora.safetensors")
+    report = inspect(golden_data.path("07_sample_lora.safetensors"))
     assert report.kind == "LoRA" and report.parts == {"text_encoder": 18, "unet": 192}
     assert report.ranks == {2: 210} and report.conv_ranks == {} and report.alphas == {1.0: 210}
     assert report.dtypes == {"F32": 630} and report.hash_ok is True and report.recipe.source == "other"

@@ -14,7 +14,7 @@ from .. import __version__
 from ..families.loan import Identity
 from ..settings.from_metadata import FOLDERS_KEY, PATH_FIELDS, RECIPE_KEY
 from ..settings.load import RECIPE_VERSION, to_mapping
-from ..settings.schema import Settings, size_of
+from ..settings.schema import LossSettings, Settings, size_of
 from .dataset import DataFacts, folder_name
 from .network import network
 
@@ -231,8 +231,15 @@ def _modelspec(settings: Settings, facts: RunFacts) -> dict[str, str]:
         "description": naming.training_comment,
         "trigger_phrase": naming.activation_text or naming.trigger_word,
         "encoder_layer": str(facts.clip_skip),
+        "timestep_range": _span(settings.loss),
     }
     return {f"modelspec.{name}": value for name, value in spec.items() if value}
+
+
+def _span(loss: LossSettings) -> str:
+    """The timesteps trained on, "" for all."""
+    first, last = loss.min_timestep, loss.max_timestep
+    return "" if (first, last) == (0, 1000) else f"{first},{last}"
 
 
 def _recipe(settings: Settings) -> dict[str, str]:

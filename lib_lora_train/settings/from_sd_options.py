@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 
 from . import sd_network, sd_optimizers
-from .found import Found, shown, valid
+from .found import PATH_FIELDS, Found, shown, valid
 from .schema import Settings
 from .sd_options import NOTHING, WHY, is_off, option, silent
 
 _TRAINED = {"unet_lr": "train_unet", "text_encoder_lr": "train_text_encoder"}
 _ONLY = {"network_train_unet_only": "train_text_encoder", "network_train_text_encoder_only": "train_unet"}
 _ELSEWHERE = {"optimizer_type", "optimizer_args", "network_module", "network_args", *_ONLY}  # read below, as a whole
-_PATHS = {"train_data_dir", "reg_data_dir", "network_weights"}
+_PATHS = set(PATH_FIELDS)
 _LIMIT = 2000  # options of one file
 
 
@@ -53,7 +53,7 @@ def whole(options: Mapping[str, Any], source: str, folders: bool = False) -> Fou
     """
     found = carry({"optimizer_type": "AdamW", **_without_nothing(options)})
     if not folders:
-        for name in _PATHS & set(found.values):
+        for name in set(PATH_FIELDS) & set(found.values):
             found.lost.append(shown(name, found.values.pop(name), "choose it on the page"))
     said, refused = valid(found.values)
     default = {name: value for name, value in _training_defaults().items() if name not in said}
@@ -71,7 +71,7 @@ def _training_defaults() -> dict[str, Any]:
     nested = msgspec.to_builtins(Settings())
     groups = ("data", "captions", "network", "optimizer", "loss", "training")
     fields = {name: value for group in groups for name, value in nested[group].items()}
-    return {name: value for name, value in fields.items() if name not in _PATHS and option(name)}
+    return {name: value for name, value in fields.items() if name not in PATH_FIELDS and option(name)}
 
 
 def _without_nothing(options: Mapping[str, Any]) -> dict[str, Any]:
