@@ -197,7 +197,9 @@ def test_huber_thresholds_and_losses(tensors, case):
 
 def test_l1_and_l2(tensors):
     for kind in ("l1", "l2"):
-        ours = losses.by_element(kind, tensors["huber/pred"], tensors["huber/target"], torch.ones(len(tensors["huber/pred"])))
+        ours = losses.by_element(
+            kind, tensors["huber/pred"], tensors["huber/target"], torch.ones(len(tensors["huber/pred"]))
+        )
         near(ours, tensors[f"huber/{kind}_none"])
 
 
