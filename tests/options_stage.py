@@ -78,6 +78,8 @@ class Stage:
         self.data = _folder(root / "data" / "2_pib", "RGBA", CAPTIONS).parent
         self.other = _folder(root / "other" / "1_pib", "RGB", CAPTIONS[::-1]).parent
         self.flat = _folder(root / "flat", "RGB", CAPTIONS)
+        self.faces = _told_faces(_folder(root / "faces" / "1_pib", "RGB", CAPTIONS)).parent
+        self.masks = _folder(root / "masks", "L", CAPTIONS)
         self.reg = _folder(root / "reg" / "1_dog", "RGB", ["dog"] * 4).parent
 
     def settings(self, changes: dict[str, Any]) -> Settings:
@@ -138,6 +140,13 @@ def _folder(folder: Path, mode: str, captions: list[str]) -> Path:
         picture.save(folder / f"{index}.png")
         (folder / f"{index}.txt").write_text(caption, encoding="utf-8")
         (folder / f"{index}.other").write_text(f"other {index}", encoding="utf-8")
+    return folder
+
+
+def _told_faces(folder: Path) -> Path:
+    """The names tell where a face is."""
+    for picture in folder.glob("*.png"):
+        picture.rename(picture.with_name(f"{picture.stem}_30_20_12_12.png"))
     return folder
 
 

@@ -13,6 +13,7 @@ from lib_lora_train.app.refusals import Forbidden, Unauthorized
 from lib_lora_train.data.layout import existing
 from lib_lora_train.errors import SettingsError
 from lib_lora_train.hosts.guard import guard_of
+from lib_lora_train.settings.found import PATH_FIELDS
 
 
 def _request(**headers):
@@ -61,7 +62,7 @@ def test_a_name_that_was_made_to_point_here_is_refused(tmp_path):
         trust.check_request(_request(host="evil.example:7860", origin="http://evil.example:7860"), host)
 
 
-@pytest.mark.parametrize("field", ["train_data_dir", "reg_data_dir", "network_weights"])
+@pytest.mark.parametrize("field", PATH_FIELDS)
 def test_folders_outside_are_refused_by_field(tmp_path, field):
     host = StageHost(tmp_path)
     settings = recipe("", **{field: str(tmp_path / "elsewhere")})

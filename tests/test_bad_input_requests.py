@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from lib_lora_train.app.routes import PREFIX
 from lib_lora_train.export import lora_file
+from lib_lora_train.settings.found import PATH_FIELDS
 from lib_lora_train.settings.load import RECIPE_VERSION, to_mapping
 from lib_lora_train.settings.schema import Settings
 
@@ -210,7 +211,7 @@ def test_whatever_stands_in_a_query_is_answered_in_words(program, one, two, thre
     assert program.post("continue", run=one).status_code in (400, 404)
 
 
-FIELDS = sorted(set(to_mapping(Settings())) - {"train_data_dir", "reg_data_dir", "network_weights"})
+FIELDS = sorted(set(to_mapping(Settings())) - set(PATH_FIELDS))
 ANYTHING = st.one_of(
     st.integers(-(10**20), 10**20), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=30),
     st.sampled_from(["nan", "-inf", "0", "1e9", "9" * 400, "true", "", "512x512", "1x99999"]), st.booleans(), st.none(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -22,11 +23,12 @@ EXIT_FAILED, EXIT_REFUSED, EXIT_STOPPED, EXIT_ABORTED = 1, 2, 3, 130
 _CODES = """exit codes: 0 finished; 1 failed; 2 refused before it began (a wrong option, a missing file);
 3 stopped with Ctrl-C and kept; 130 aborted with a second Ctrl-C, `resume` goes on from the last saved state"""
 _CODE_OF = {"done": 0, "failed": EXIT_FAILED, "stopped": EXIT_STOPPED}
-_FOLDERS = ("train_data_dir", "reg_data_dir")
+_FOLDERS = ("train_data_dir", "reg_data_dir", "conditioning_data_dir")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code."""
+    _any_letters(sys.stdout)
     args = _parser().parse_args(argv)
     try:
         return args.command(args)
@@ -35,6 +37,17 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_REFUSED
     except KeyboardInterrupt:
         return EXIT_ABORTED
+
+
+def _any_letters(stream: Any) -> None:
+    """A console or a pipe that knows few letters (Windows: cp1252) shows `?` instead of ending the program; what goes
+    into a file is UTF-8, unless the user chose otherwise."""
+    if not hasattr(stream, "reconfigure"):  # a test's, a notebook's
+        return
+    if stream.isatty() or os.environ.get("PYTHONIOENCODING"):
+        stream.reconfigure(errors="replace")
+    else:
+        stream.reconfigure(encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:

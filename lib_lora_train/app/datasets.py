@@ -94,7 +94,9 @@ def _scanned(settings: Settings) -> DataSet:
 
 def _folders(settings: Settings, found: Scan) -> list[Path]:
     """Those that hold the files, and those above them up to the chosen ones."""
-    roots = {typed_folder(text) for text in (settings.data.train_data_dir, settings.data.reg_data_dir) if text.strip()}
+    data = settings.data
+    chosen = (data.train_data_dir, data.reg_data_dir, data.conditioning_data_dir)
+    roots = {typed_folder(text) for text in chosen if text.strip()}
     folders = set(roots)
     for item in (*found.records, *found.left_out):
         folders.add(item.path.parent)

@@ -13,6 +13,7 @@ from ..errors import SettingsError
 from ..export.folder import explained, written
 from ..export.names import check_name
 from ..settings import recipe
+from ..settings.found import PATH_FIELDS
 from ..settings.load import changed, from_mapping, to_mapping
 from ..settings.schema import Settings
 from .refusals import Conflict, NotFound
@@ -20,7 +21,7 @@ from .refusals import Conflict, NotFound
 # What belongs to one LoRA and its pictures, not to a way of training.
 OWN = (
     "output_name", "output_folder", "trigger_word", "activation_text", "training_comment", "train_data_dir",
-    "reg_data_dir", "network_weights",
+    "reg_data_dir", "conditioning_data_dir", "network_weights",
 )  # fmt: skip
 _MOST = 500
 
@@ -77,8 +78,7 @@ def restore(data_dir: Path, token: str) -> str:
 
 def text(settings: Settings) -> str:
     """The recipe as TOML to keep or to share: without folders, which mean nothing elsewhere."""
-    paths = {"train_data_dir": "", "reg_data_dir": "", "network_weights": ""}
-    return recipe.dumps(from_mapping(paths, settings))
+    return recipe.dumps(from_mapping(dict.fromkeys(PATH_FIELDS, ""), settings))
 
 
 def without_own(settings: Settings) -> Settings:

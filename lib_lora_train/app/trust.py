@@ -66,6 +66,7 @@ def check_folders(settings: Settings, host: Host) -> None:
     named = {
         "train_data_dir": settings.data.train_data_dir,
         "reg_data_dir": settings.data.reg_data_dir,
+        "conditioning_data_dir": settings.data.conditioning_data_dir,
         "network_weights": settings.network.network_weights,
     }
     for field, text in named.items():
@@ -79,7 +80,7 @@ def _check_path(field: str, text: str, host: Host) -> None:
     """Read in the same way as by those who open it; anything else would let spellings through."""
     is_weights = field == "network_weights"
     path = weights_file(text, host) if is_weights else typed_folder(text)
-    if is_weights and _inside(path, host.lora_dir()):
+    if is_weights and within(path, host.lora_dir()):
         return
     if not host.allowed_folder(path):
         raise Forbidden(
@@ -88,7 +89,3 @@ def _check_path(field: str, text: str, host: Host) -> None:
             "--enable-insecure-extension-access.",
             field,
         )
-
-
-def _inside(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())

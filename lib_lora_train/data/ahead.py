@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+THREADS = min(4, os.cpu_count() or 1)  # for decoding pictures; Pillow lets other threads run meanwhile
 T = TypeVar("T")
 U = TypeVar("U")
 

@@ -20,6 +20,7 @@ _TURNS = {  # EXIF orientation -> how to set the picture upright
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
+_SEE_THROUGH = ("RGBA", "LA", "PA", "RGBa", "La")
 # What Pillow's decoders raise on damaged files of these formats.
 BROKEN = (
     OSError,
@@ -94,10 +95,27 @@ def decode(data: bytes, background: str = "white") -> np.ndarray:
     return np.asarray(rgb)
 
 
+def transparency(data: bytes) -> np.ndarray:
+    """How opaque each pixel is, [H, W] uint8, upright; 255 where nothing says otherwise. Raises as `decode`."""
+    image = open_picture(io.BytesIO(data))
+    how = turn(image)
+    try:
+        image.load()
+        alpha = image.convert("RGBA").getchannel("A")
+        return np.asarray(alpha if how is None else alpha.transpose(how))
+    except BROKEN as error:
+        raise DataError(f"cannot be decoded: {error}") from error
+
+
+def has_transparency(image: Image.Image) -> bool:
+    """From the header alone."""
+    return "transparency" in image.info or image.mode in _SEE_THROUGH
+
+
 def _rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits per pixel; Pillow's own conversion would clip at 255
         image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+    if has_transparency(image):
         over = image.convert("RGBA")
         under = Image.new("RGBA", over.size, (*background, 255))
         under.alpha_composite(over)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import Tensor
 
@@ -28,26 +29,37 @@ def latent_key(record: ImageRecord, fit: Fit, mirrored: bool, data: DataSettings
     return LatentKey(record.digest, fit, mirrored, data.background, vae)
 
 
-def digest_of(record: ImageRecord, cache: LatentCache) -> str:
-    """The content's digest. Raises DataError when the file is gone, or not as it was when the folder was read."""
+def with_digests(record: ImageRecord, cache: LatentCache) -> ImageRecord:
+    """The record with its contents known. Raises DataError when a file is gone, or the picture not as it was when the
+    folder was read."""
     try:
         facts = record.path.stat()
         if record.bytes and (facts.st_size, facts.st_mtime_ns) != (record.bytes, record.mtime_ns):
             raise changed(record)
-        return cache.files.of(record.path)
+        digest = cache.files.of(record.path)
     except OSError as error:
-        raise gone(record, error) from error
+        raise gone(record.path, error) from error
+    try:
+        return replace(record, digest=digest, mask_digest=cache.files.of(record.mask) if record.mask else "")
+    except OSError as error:
+        raise gone(record.mask, error) from error
+
+
+def content(record: ImageRecord, cache: LatentCache) -> bytes:
+    """The file's bytes. Raises DataError when it is gone or changed."""
+    try:
+        data = record.path.read_bytes()
+    except OSError as error:
+        raise gone(record.path, error) from error
+    if of_bytes(data) != record.digest:
+        cache.files.forget(record.path)
+        raise changed(record)
+    return data
 
 
 def pixels(job: Job, cache: LatentCache, background: str) -> Tensor | DataError:
     """[3, H, W] as the VAE takes it, or why the picture cannot be decoded. Raises DataError when it changed."""
-    try:
-        data = job.record.path.read_bytes()
-    except OSError as error:
-        raise gone(job.record, error) from error
-    if of_bytes(data) != job.record.digest:
-        cache.files.forget(job.record.path)
-        raise changed(job.record)
+    data = content(job.record, cache)
     try:
         picture = images.fitted(images.decode(data, background), job.fit)
     except DataError as error:
@@ -55,9 +67,9 @@ def pixels(job: Job, cache: LatentCache, background: str) -> Tensor | DataError:
     return images.mirrored(picture) if job.key.mirrored else picture
 
 
-def gone(record: ImageRecord, error: OSError) -> DataError:
+def gone(path: Path, error: OSError) -> DataError:
     why = "is no longer there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-    return DataError(f"'{record.path}' {why}.", "Put it back, or start again without it.")
+    return DataError(f"'{path}' {why}.", "Put it back, or start again without it.")
 
 
 def changed(record: ImageRecord) -> DataError:

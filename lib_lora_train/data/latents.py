@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import DataError
 from ..families.loan import Loan
 from .fingerprint import FileDigests
+from .masks import MaskCache
 from .store import Store, digest
 from .types import Fit
 
@@ -46,13 +47,16 @@ class LatentKey:
 
 
 class LatentCache:
-    """Moments by content under `folder` (None: in memory), and the digests of picture files.
+    """Moments by content under `folder` (None: in memory), and the digests of picture files; `masks` and `faces` are
+    what else is found in them.
 
     `vae` is the fingerprint of the VAE this run's latents are from.
     """
 
     def __init__(self, folder: Path | None, limit_gb: float = 10.0):
         self.store = Store(folder, "latents", limit_gb)
+        self.masks = MaskCache(folder, limit_gb)
+        self.faces = Store(folder, "faces", limit_gb)
         self.files = FileDigests(folder and folder / "pictures.json")
         self.vae = ""
 

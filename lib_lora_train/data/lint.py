@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..settings.schema import DataSettings
+from . import masks
 from .buckets import fits
 from .plan import uses
 from .scan import Scan
@@ -35,12 +36,13 @@ class _Set:
     train: list[int]
     fits: list[Fit]
     trigger: str
+    data: DataSettings
 
 
 def lint(scan: Scan, trigger: str, data: DataSettings) -> list[Lint]:
     """Everything that looks wrong, in the order of CHECKS. Raises SettingsError as `buckets.fits` does."""
     train = [i for i, record in enumerate(scan.records) if not record.is_reg]
-    facts = _Set(scan.records, train, fits(scan.records, data), trigger.strip())
+    facts = _Set(scan.records, train, fits(scan.records, data), trigger.strip(), data)
     return [Lint(kind, text, found) for kind, check in CHECKS.items() for text, found in check(facts)]
 
 
@@ -107,6 +109,12 @@ def _unused_regularisation(facts: _Set) -> Found:
         )
 
 
+def _lacks_mask(facts: _Set) -> Found:
+    lacking = [i for i in facts.train if facts.records[i].mask is None]
+    if masks.wanted(facts.data) and lacking:
+        yield f"{len(lacking)} of {len(facts.train)} pictures have no mask: all of them counts.", lacking
+
+
 def _duplicates(facts: _Set) -> Found:
     same_size = defaultdict(list)
     for i in facts.train:
@@ -141,5 +149,6 @@ CHECKS = {
     "buckets": _uneven_buckets,
     "repeats": _many_repeats,
     "regularisation": _unused_regularisation,
+    "masks": _lacks_mask,
     "duplicates": _duplicates,
 }

@@ -45,7 +45,10 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """Equal for plans that train the same samples in the same order, wherever the pictures lie."""
-        facts = [(r.digest, r.caption, r.repeats, r.is_reg, f) for r, f in zip(self.records, self.fits, strict=True)]
+        facts = [
+            (r.digest, r.caption, r.repeats, r.is_reg, f, *([r.mask_digest] if r.mask else []))
+            for r, f in zip(self.records, self.fits, strict=True)
+        ]
         return hashlib.blake2b(repr((self.batch_size, self.seed, facts)).encode(), digest_size=16).hexdigest()
 
     def epoch(self, number: int) -> list[list[SampleKey]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from itertools import groupby
 
 import torch
@@ -13,15 +11,16 @@ from torch import Tensor
 from ..errors import DataError
 from ..events import Phase, Warned
 from ..families.loan import Loan
+from ..settings.options_data import recuts, varies
 from ..settings.schema import Settings
-from .ahead import ahead
+from . import masks
+from .ahead import THREADS, ahead
 from .fingerprint import of_vae
-from .jobs import Job, digest_of, latent_key, pixels
+from .jobs import Job, latent_key, pixels, with_digests
 from .latents import Encoder, LatentCache
+from .look import look
 from .pace import Pace
 from .plan import Plan
-
-_THREADS = min(4, os.cpu_count() or 1)  # decoding pictures; Pillow lets other threads run meanwhile
 
 
 def prepare(loan: Loan, plan: Plan, settings: Settings, cache: LatentCache) -> Generator[Phase | Warned, None, Plan]:
@@ -32,6 +31,11 @@ def prepare(loan: Loan, plan: Plan, settings: Settings, cache: LatentCache) -> G
     """
     try:
         plan = yield from _with_digests(plan, cache)
+        if masks.wanted(settings.data):
+            yield from _masks(plan, settings, cache)
+        if varies(settings.data):
+            plan, lost = yield from look(plan, settings, cache)
+            return _without(plan, lost) if lost else plan
         cache.vae = of_vae(loan.vae)
         jobs = _jobs(plan, settings, cache.vae)
         missing = yield from _missing(jobs, cache)
@@ -50,12 +54,25 @@ def prepare(loan: Loan, plan: Plan, settings: Settings, cache: LatentCache) -> G
 def _with_digests(plan: Plan, cache: LatentCache) -> Generator[Phase, None, Plan]:
     """The plan with every file's content known. Files seen before are not read."""
     pace, total, records = Pace(), len(plan.records), []
-    found = ahead(lambda record: digest_of(record, cache), plan.records, 2 * _THREADS, _THREADS)
-    for number, (record, digest) in enumerate(zip(plan.records, found, strict=True)):
+    for number, record in enumerate(ahead(lambda r: with_digests(r, cache), plan.records, 2 * THREADS, THREADS)):
         if pace.due():
             yield Phase(name="latents", text="Looking at pictures", done=number, total=total)
-        records.append(replace(record, digest=digest))
+        records.append(record)
     return Plan(records, plan.fits, plan.batch_size, plan.seed)
+
+
+def _masks(plan: Plan, settings: Settings, cache: LatentCache) -> Generator[Phase | Warned, None, None]:
+    """Every mask is made once, so that a bad one shows now; those of pictures cut anew at each use are not kept."""
+    used = [(r, f) for r, f, uses in zip(plan.records, plan.fits, plan.uses, strict=True) if uses and r.mask]
+    pace, black, keep = Pace(), [], not recuts(settings.data)
+    found = ahead(lambda item: cache.masks.of(*item, False, keep), used, 2 * THREADS, THREADS)
+    for number, ((record, _), mask) in enumerate(zip(used, found, strict=True)):
+        if pace.due():
+            yield Phase(name="latents", text="Reading masks", done=number, total=len(used))
+        if not mask.any():
+            black.append(record.path.name)
+    if black:
+        yield Warned(text=f"{len(black)} pictures teach nothing, their masks are all black: {', '.join(black[:5])}.")
 
 
 def _jobs(plan: Plan, settings: Settings, vae: str) -> list[Job]:
@@ -90,7 +107,7 @@ def _encode(
     encoder, lost, done = Encoder(loan), {}, total - len(jobs)
     background = settings.data.background
     groups = list(_batches(jobs, settings.data.vae_batch_size))
-    loaded = ahead(lambda group: [pixels(job, cache, background) for job in group], groups, 2 * _THREADS, _THREADS)
+    loaded = ahead(lambda group: [pixels(job, cache, background) for job in group], groups, 2 * THREADS, THREADS)
     for group, pictures in zip(groups, loaded, strict=True):
         good = [(job, p) for job, p in zip(group, pictures, strict=True) if isinstance(p, Tensor)]
         for job, problem in zip(group, pictures, strict=True):

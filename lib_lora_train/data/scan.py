@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import DataError
+from ..settings.options_data import face_range
 from ..settings.schema import CaptionSettings, DataSettings
 from . import captions as texts
 from . import images, layout
 from .layout import PictureFolder
+from .masks import MaskFolder
 from .types import ImageRecord, LeftOut
 
 _MEDIA = {  # pictures and films of other kinds: reported, since somebody may think they are trained on
@@ -45,11 +47,12 @@ def scan(data: DataSettings, captions: CaptionSettings, trigger: str = "") -> Sc
     """The data set in `data.train_data_dir` and its regularisation pictures; reads a picture's header, not its pixels.
 
     Raises DataError when the folder is missing or unreadable, or no training picture is left; SettingsError for a
-    background that is no colour.
+    background that is no colour, or a range of faces that is none.
     """
     images.colour(data.background)
     found = layout.find(data)
-    reader = _Reader(captions, trigger)
+    face_range(data)
+    reader = _Reader(data, captions, trigger)
     for folder in found.folders:
         reader.read(folder)
     left_out = found.left_out + reader.left_out
@@ -59,21 +62,22 @@ def scan(data: DataSettings, captions: CaptionSettings, trigger: str = "") -> Sc
     return Scan(records, left_out, found.notes + reader.notes + reader.summary())
 
 
-def probe(path: Path) -> tuple[tuple[int, int], os.stat_result]:
-    """Upright (width, height) of a picture, and the file's facts. Raises DataError that says what is wrong with it."""
+def probe(path: Path) -> tuple[tuple[int, int], os.stat_result, bool]:
+    """Upright (width, height) of a picture, the file's facts, whether it can be transparent. Raises DataError that says
+    what is wrong with it."""
     try:
         with open(path, "rb") as file:
             facts = os.fstat(file.fileno())
             if not facts.st_size:
                 raise DataError("is empty (0 bytes)")
             image = images.open_picture(file)
-            size = images.upright_size(image)
+            size, transparent = images.upright_size(image), images.has_transparency(image)
             if not _END[image.format.replace("MPO", "JPEG")](file, facts.st_size):
                 file.seek(0)
                 images.decode(file.read())  # an unusual end may still be a good picture
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}") from error
-    return size, facts
+    return size, facts, transparent
 
 
 def _ends_with(mark: bytes, file: BinaryIO, length: int) -> bool:
@@ -102,8 +106,9 @@ _END = {
 class _Reader:
     """Collects the records of several folders."""
 
-    def __init__(self, captions: CaptionSettings, trigger: str):
-        self.captions, self.trigger = captions, trigger
+    def __init__(self, data: DataSettings, captions: CaptionSettings, trigger: str):
+        self.data, self.captions, self.trigger = data, captions, trigger
+        self.masks = MaskFolder(data)
         self.records: list[ImageRecord] = []
         self.left_out: list[LeftOut] = []
         self.notes: list[str] = []
@@ -140,11 +145,12 @@ class _Reader:
                 self.left_out.append(LeftOut(path, error.message))
 
     def _record(self, path: Path, folder: PictureFolder, names: dict[str, Path]) -> ImageRecord:
-        size, facts = probe(path)
+        size, facts, transparent = probe(path)
+        mask = self.masks.of(path) or (path if transparent and self.data.alpha_mask else None)
         caption = self._caption(path, folder, names)
         return ImageRecord(
             path, size, caption.text, folder.repeats, folder.is_reg, folder.concept or "",
-            mtime_ns=facts.st_mtime_ns, bytes=facts.st_size, caption_file=caption.file,
+            mtime_ns=facts.st_mtime_ns, bytes=facts.st_size, caption_file=caption.file, mask=mask,
         )  # fmt: skip
 
     def _caption(self, path: Path, folder: PictureFolder, names: dict[str, Path]) -> texts.Captioned:

@@ -32,6 +32,9 @@ class ImageRecord:
     mtime_ns: int = 0
     bytes: int = 0
     caption_file: Path | None = None  # where the caption was read
+    mask: Path | None = None  # picture whose brightness weighs the loss; its own path: its transparency does
+    mask_digest: str = ""  # as `digest`, of another file's content
+    face: tuple[int, int, int, int] | None = None  # centre x, y, width, height in pixels
 
 
 @dataclass(frozen=True)

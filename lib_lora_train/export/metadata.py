@@ -14,6 +14,7 @@ from .. import __version__
 from ..families.loan import Identity
 from ..settings.from_metadata import FOLDERS_KEY, PATH_FIELDS, RECIPE_KEY
 from ..settings.load import RECIPE_VERSION, to_mapping
+from ..settings.options_data import face_range, varies
 from ..settings.schema import LossSettings, Settings, size_of
 from .dataset import DataFacts, folder_name
 from .network import network
@@ -127,10 +128,14 @@ def _data(settings: Settings, data: DataFacts) -> dict[str, Any]:
         "max_bucket_reso": s.max_bucket_reso if s.enable_bucket else None,
         "bucket_no_upscale": s.bucket_no_upscale,
         "flip_aug": s.flip_aug,
-        "cache_latents": True,
+        "color_aug": s.color_aug,
+        "random_crop": s.random_crop,
+        "face_crop_aug_range": face_range(s),
+        "cache_latents": not varies(s),
         "shuffle_caption": c.shuffle_caption,
         "keep_tokens": c.keep_tokens,
         "caption_dropout_rate": c.caption_dropout_rate,
+        "caption_dropout_every_n_epochs": c.caption_dropout_every_n_epochs,
         "caption_tag_dropout_rate": c.caption_tag_dropout_rate,
         "max_token_length": c.max_token_length if c.max_token_length > 75 else None,
     }
@@ -199,10 +204,7 @@ def _loss(settings: Settings, facts: RunFacts) -> dict[str, Any]:
 
 # What sd-scripts writes with these features off; readers of its metadata expect the entries.
 _ABSENT = {
-    "caption_dropout_every_n_epochs": 0, "color_aug": False,
-    "face_crop_aug_range": None, "fp8_base": False, "fp8_base_unet": False,
-    "full_fp16": False, "lowram": False,
-    "random_crop": False,
+    "fp8_base": False, "fp8_base_unet": False, "full_fp16": False, "lowram": False,
 }  # fmt: skip
 
 _ARCHITECTURES = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from .describe import fields
 from .load import to_mapping
-from .schema import LossSettings, OptimizerSettings, Settings, size_of
+from .schema import OptimizerSettings, Settings, size_of
 
 ADAPTIVE = ("Prodigy", "DAdaptAdam", "DAdaptLion")
 _D_ADAPTATION = ("DAdaptAdam", "DAdaptLion")
@@ -165,6 +165,13 @@ def _pictures(settings: Settings, facts: Facts) -> Iterator[Advice]:
         yield Advice("resolution", "Resolution is below 64 px.", "error")
     if width * height > data.max_bucket_reso**2:
         yield Advice("max_bucket_reso", "The largest bucket side is below the resolution.")
+    if data.masked_loss and not (data.conditioning_data_dir.strip() or data.alpha_mask):
+        yield Advice("conditioning_data_dir", "Give the folder of the masks, or use transparency as mask.", "error")
+    for field in ("color_aug", "random_crop", "crop_aug", "face_crop_aug_range"):
+        if getattr(data, field):
+            yield Advice(
+                field, "Latents are not cached with it: pictures are encoded anew at every use, which is slower."
+            )
     if facts.pictures and facts.pictures < 10:
         yield Advice("train_data_dir", f"{facts.pictures} pictures are few: more steps, regularisation or edits help.")
 
@@ -173,7 +180,8 @@ def _captions(settings: Settings, _facts: Facts) -> Iterator[Advice]:
     captions, words = settings.captions, settings.naming
     if captions.caption_mode == "phrase" and not (captions.caption_phrase or words.trigger_word):
         yield Advice("caption_phrase", "Give the phrase, or a trigger word.", "error")
-    if captions.shuffle_caption and words.trigger_word and captions.keep_tokens == 0:
+    kept = captions.keep_tokens or captions.keep_tokens_separator or words.trigger_word in captions.caption_prefix
+    if captions.shuffle_caption and words.trigger_word and not kept:
         yield Advice("keep_tokens", "Shuffling without kept tags moves the trigger word from its place: keep 1.")
 
 
@@ -190,22 +198,6 @@ def _losses(settings: Settings, _facts: Facts) -> Iterator[Advice]:
         yield Advice("min_timestep", "The first timestep is above the last.", "error")
 
 
-_OWN_NUMBERS = {  # of `timestep_sampling`: field -> the kinds that use it
-    "sigmoid_scale": ("sigmoid", "shift"),
-    "logit_mean": ("logit_normal",),
-    "logit_std": ("logit_normal",),
-    "mode_scale": ("mode",),
-    "discrete_flow_shift": ("shift",),
-}
-
-
-def _timesteps(settings: Settings, _facts: Facts) -> Iterator[Advice]:
-    loss, usual = settings.loss, LossSettings()
-    for name, kinds in _OWN_NUMBERS.items():
-        if loss.timestep_sampling not in kinds and getattr(loss, name) != getattr(usual, name):
-            yield Advice(name, f"Not used with timesteps `{loss.timestep_sampling}`; it is for {' and '.join(kinds)}.")
-
-
 def _base(settings: Settings, facts: Facts) -> Iterator[Advice]:
     wanted = settings.loss.v_parameterization
     if facts.prediction and wanted != "auto" and (wanted == "yes") != (facts.prediction == "v_prediction"):
@@ -220,6 +212,6 @@ def _base(settings: Settings, facts: Facts) -> Iterator[Advice]:
 
 _RULES: tuple[Callable[[Settings, Facts], Iterator[Any]], ...] = (
     _ranges, _network, _kinds, _many_rates,
-    _adaptive, _own_schedule, _fixed_rates, _schedule, _pictures, _captions, _losses, _timesteps,
+    _adaptive, _own_schedule, _fixed_rates, _schedule, _pictures, _captions, _losses,
     _base,
 )  # fmt: skip

@@ -12,7 +12,7 @@ from ..errors import SettingsError
 from .load import from_mapping
 from .schema import group_of
 
-PATH_FIELDS = ("train_data_dir", "reg_data_dir", "network_weights")
+PATH_FIELDS = ("train_data_dir", "reg_data_dir", "conditioning_data_dir", "network_weights")
 LONGEST = 1_000_000  # characters of a recipe inside a file's metadata
 _LONGEST_TEXT = 20_000  # characters of one option
 

@@ -157,6 +157,7 @@ def apply(preset: Preset, base: Settings | None = None, family: str = "", predic
     mine = {
         "train_data_dir": kept.data.train_data_dir,
         "reg_data_dir": kept.data.reg_data_dir,
+        "conditioning_data_dir": kept.data.conditioning_data_dir,
         "network_weights": kept.network.network_weights,
         "sample_prompts": kept.saving.sample_prompts,
     }

@@ -69,6 +69,11 @@ def clip_skip(text: str) -> int:
     return max(count(text), 1)
 
 
+def _pair(text: str) -> str:
+    """`(2.0, 4.0)` as `2.0,4.0`."""
+    return _short(text).strip().strip("()[]").replace(" ", "")
+
+
 def _yes(text: str) -> str:
     return "yes" if flag(text) else "auto"
 
@@ -109,13 +114,12 @@ _OPTIONS: dict[str, Option] = {
     "mixed_precision": Option("mixed_precision", _full, "no"),
     "save_precision": Option("save_precision", _bfloat, "float"),
     "clip_skip": Option("clip_skip", clip_skip, 1),
+    "face_crop_aug_range": Option("face_crop_aug_range", _pair),
     "metadata_trigger_phrase": Option("trigger_word", str),
 }  # fmt: skip
 
 # Of the options that we lack, the texts that mean "not used", besides None, False and 0.
 OFF: dict[str, tuple[str, ...]] = {
-    "face_crop_aug_range": (),
-    "caption_separator": (",",),
     "save_model_as": ("safetensors",),
     "lr_scheduler_type": (),
     "resize_interpolation": (),

@@ -6,7 +6,7 @@ var trainLora = window.trainLora || {};
 
   // What belongs to this one LoRA: choosing a preset leaves it alone, and it never counts as "changed".
   const OWN = ['output_name', 'output_folder', 'trigger_word', 'activation_text', 'training_comment', 'train_data_dir',
-    'reg_data_dir', 'network_weights', 'sample_prompts', 'sample_negative'];
+    'reg_data_dir', 'conditioning_data_dir', 'network_weights', 'sample_prompts', 'sample_negative'];
 
   const recipe = {
     ready: false, groups: [], fields: {}, presets: [], own: [], levels: null, preset: '', difficulty: null, values: {}, base: {},
