@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from ..errors import SettingsError
 from ..hosts.base import Host
+from ..hosts.guard import within
 from ..settings.schema import Settings
 from .refusals import Forbidden, Unauthorized
 
