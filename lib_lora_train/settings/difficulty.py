@@ -30,7 +30,7 @@ LEVELS = (
     Level("I", "eldritch things", 192, 256, 224, 3000),
 )
 HALF_MALE = 0.5  # classes that a male character counts harder
-NETWORKS = ("LoRA", "LoCon")  # whose ranks the guides speak of
+NETWORKS = ("LoRA", "LoCon", "DyLoRA")  # whose ranks the guides speak of
 KNOWN = 1.0  # classes that a subject counts easier which the base model can draw already
 
 

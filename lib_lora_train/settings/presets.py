@@ -31,6 +31,8 @@ _PRODIGY = {
     "text_encoder_lr": 0.0,
     "lr_scheduler": "constant",
 }
+_LOHA = {"network_type": "LoHa", "network_dim": 8, "network_alpha": 4, "conv_dim": 4, "conv_alpha": 1}
+_LOKR = {"network_type": "LoKr", "network_dim": 8, "network_alpha": 4, "conv_dim": 4, "conv_alpha": 1, "factor": 8}
 _SDXL = {"SDXL": {"resolution": "1024", "min_bucket_reso": 512, "max_bucket_reso": 1536}}
 _ROOMY = {"SD1": "640", "SD2": "640"}
 # Over every preset, by what the checkpoint predicts. The scaled loss takes min-SNR's place: both would count twice.
@@ -88,7 +90,7 @@ _ALL = (
     Preset(
         "style",
         "Style",
-        "100 pictures or more; convolutions carry style.",
+        "100 pictures or more; convolutions and the OUT blocks carry style.",
         {
             **_ADAMW,
             "learning_rate": 1e-4,
@@ -100,6 +102,7 @@ _ALL = (
             "conv_alpha": 8,
             "max_train_steps": 3000,
             "resolution": "576",
+            "block_lr_weight": "style",
         },
         _SDXL,
         _ROOMY,
@@ -107,7 +110,7 @@ _ALL = (
     Preset(
         "concept",
         "Concept",
-        "Clothes, poses, things.",
+        "Clothes, poses, things; the IN blocks carry composition.",
         {
             **_ADAMW,
             "learning_rate": 1e-4,
@@ -115,6 +118,7 @@ _ALL = (
             "network_dim": 16,
             "network_alpha": 8,
             "max_train_steps": 1200,
+            "block_lr_weight": "concept",
         },
         _SDXL,
         _ROOMY,
@@ -122,8 +126,27 @@ _ALL = (
     Preset(
         "small",
         "Small file",
-        "Rank 8: about 10 MB for SD1.",
-        {**_PRODIGY, "network_dim": 8, "network_alpha": 4, "max_train_steps": 1500},
+        "LoHa: much in few numbers, slower to train.",
+        {
+            **_ADAMW,
+            **_LOHA,
+            "learning_rate": 1e-4,
+            "text_encoder_lr": 5e-5,
+            "max_train_steps": 1500,
+        },
+        _SDXL,
+    ),
+    Preset(
+        "smallest",
+        "Smallest file",
+        "LoKr: tied to its checkpoint, fussy about the rate.",
+        {
+            **_ADAMW,
+            **_LOKR,
+            "learning_rate": 5e-4,
+            "text_encoder_lr": 2e-4,
+            "max_train_steps": 1500,
+        },
         _SDXL,
     ),
     Preset(
