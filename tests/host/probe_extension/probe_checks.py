@@ -17,6 +17,8 @@ def weights() -> dict:
     sums = {name: hashlib.sha256() for name in ("all", *_model.parts())}
     for name, part in _model.parts().items():
         for key, tensor in part.state_dict().items():
+            if _model.is_noise(key):
+                continue
             raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
             for digest in (sums["all"], sums[name]):
                 digest.update(key.encode() + raw)

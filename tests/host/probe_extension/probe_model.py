@@ -39,6 +39,12 @@ def parts() -> dict[str, nn.Module]:
     return {**names, "vae": objects.vae.first_stage_model}
 
 
+def is_noise(key: str) -> bool:
+    """Neo gives every CLIP a projection; SD1's checkpoints have none for it, so it holds whatever was in memory."""
+    engine = getattr(model(), "text_processing_engine", None)
+    return key.endswith("text_projection.weight") and getattr(engine, "text_projection", True) is False
+
+
 def settle() -> None:
     """Forge's first prompt after a load turns CLIP's embeddings to fp32, for good; weights are comparable then."""
     from modules import call_queue
