@@ -51,11 +51,11 @@ class Environment:
         """Its Python; made anew when the lock or this Python changed."""
         wanted = hashlib.sha256(self.lock.read_bytes() + sys.version.encode()).hexdigest()
         stamp = self.folder / "made-from"
-        if self.python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        if self.python.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
             return self.python
         print(f"Making {self.folder} from {self.lock.name} (minutes, once)", file=sys.stderr, flush=True)
         self.install("-r", self.lock)
-        stamp.write_text(wanted)
+        stamp.write_text(wanted, encoding="utf-8")
         return self.python
 
     def install(self, *what: str | Path) -> None:
@@ -155,18 +155,19 @@ def lock(args: argparse.Namespace, rest: list[str]) -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     MAIN.install(*project["dependencies"], *project["optional-dependencies"]["dev"], TORCH)
     _write(MAIN)
+    newer = ("torch==", "setuptools==", "#")  # this torch wants a newer setuptools
     for web_ui in WEB_UIS.values():
         pins = web_ui.pins.read_text(encoding="utf-8").splitlines()
         with tempfile.TemporaryDirectory() as folder:
-            kept = Path(folder) / "constraints.txt"  # this torch wants a newer setuptools
-            kept.write_text("\n".join(pin for pin in pins if not pin.startswith(("torch==", "setuptools==", "#"))))
+            kept = Path(folder) / "constraints.txt"
+            kept.write_text("\n".join(pin for pin in pins if not pin.startswith(newer)), encoding="utf-8")
             web_ui.install("-c", kept, *project["dependencies"], *COMPAT_TOOLS, *web_ui.also, TORCH)
         _write(web_ui)
     return 0
 
 
 def _write(made: Environment) -> None:
-    made.lock.write_text("\n".join(["# python dev.py lock", *made.freeze(), ""]))
+    made.lock.write_text("\n".join(["# python dev.py lock", *made.freeze(), ""]), encoding="utf-8")
 
 
 COMMANDS = {f.__name__: f for f in (test, demo, docs, lint, lock)}

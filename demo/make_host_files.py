@@ -27,7 +27,7 @@ def put(folder: Path, checkpoint: Path = CHECKPOINT) -> Path:
         shutil.copyfile(checkpoint, target)
     yaml = checkpoint.with_suffix(".yaml").read_text(encoding="utf-8")
     target.with_suffix(".yaml").write_text(
-        yaml.replace(f"version: {_BLANK}", f"version: {json.dumps(str(clip.resolve()))}")
+        yaml.replace(f"version: {_BLANK}", f"version: {json.dumps(str(clip.resolve()))}"), encoding="utf-8"
     )
     return target
 

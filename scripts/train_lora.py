@@ -45,14 +45,20 @@ def _register(notes: list[str]) -> None:
     script_callbacks.on_app_started(lambda _page, app: add_routes(app, host()))
 
 
+def _say(text: str) -> None:
+    """To a console that may know few letters; an error's text may hold any."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    print(text.encode(encoding, "replace").decode(encoding))
+
+
 def _apologise(problem: str, remedy: str, detail: str = "") -> None:
-    print(f"{problem} {remedy}")
+    _say(f"{problem} {remedy}")
     script_callbacks.on_ui_tabs(lambda: tab.apology(problem, remedy, detail))
 
 
 notes = _notes()
 for note in notes:
-    print(note)
+    _say(note)
 try:
     _register(notes)  # as far as it works
 except (ImportError, AttributeError, RuntimeError) as error:  # what libraries raise that do not fit each other

@@ -15,6 +15,7 @@ from ..errors import ExportError, TrainLoraError
 from ..events import Event, Phase, Published, Warned
 from ..export import card, lora_file, metadata, names
 from ..export.folder import explained, sweep
+from ..export.replacing import discard, held
 from ..hosts.base import Host
 from ..settings.schema import Settings
 from . import thumbnails
@@ -116,8 +117,8 @@ def _replaced(host: Host, item: Publication, path: Path, ours: bool, tell: Tell)
         _copy(host, item.source, path)
     except ExportError as error:
         if kept is not None:
-            kept.unlink(missing_ok=True)
-        if isinstance(error.__cause__, PermissionError) and path.exists():
+            discard(kept)
+        if held(error.__cause__) and path.exists():
             return "is in use"
         raise ExportError(error.message, f"{error.remedy} The run's folder has it as {item.source.name}.") from error
     if kept is not None:
@@ -136,8 +137,8 @@ def _copy(host: Host, source: Path, path: Path) -> None:
         try:
             return lora_file.copy(source, path, changes)
         except ExportError as error:
-            held = isinstance(error.__cause__, PermissionError) and path.exists()
-            if not held or attempt == _TRIES - 1:
+            in_use = held(error.__cause__) and path.exists()
+            if not in_use or attempt == _TRIES - 1:
                 raise
         time.sleep(_FIRST_WAIT * 2**attempt)
     raise AssertionError("the last attempt returns or raises")
@@ -156,7 +157,7 @@ def _keep(path: Path, folder: Path) -> Path:
         dated = "[0-9]" * 8 + "-" + "[0-9]" * 6 + "-" + "[0-9]" * 6
         older = sorted(p for p in folder.iterdir() if p.match(f"*-{dated}{path.suffix}") and p.stem[:-23] == path.stem)
         for old in older[:-_KEPT_PER_NAME]:
-            old.unlink(missing_ok=True)
+            discard(old)
     return kept
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import shutil
@@ -14,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from ..data.layout import EXTENSIONS
 from ..errors import DataError
 from ..export.folder import written
+from ..export.names import RESERVED
+from ..export.replacing import replace
 from .refusals import NotFound
 
 CAPTIONS = (".txt", ".caption")
@@ -23,7 +24,6 @@ _TOTAL_LIMIT = 8 * 2**30  # bytes of all that an archive unpacks to
 _COUNT_LIMIT = 20_000  # files in an archive
 _RATIO_LIMIT = 200  # unpacked / packed; pictures hardly shrink, bombs do
 _DEPTH = 3  # concept/sub/name.png
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
 
 
 def folder_of(data_dir: Path, set_id: str) -> tuple[str, Path]:
@@ -51,7 +51,7 @@ def keep(received: Path, folder: Path, name: str) -> list[str]:
         return _unpack(received, folder)
     place = _place(folder, name)
     place.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(received, place)
+    replace(received, place)
     return [place.relative_to(folder).as_posix()]
 
 
@@ -60,7 +60,7 @@ def safe_parts(name: str) -> tuple[str, ...]:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     for part in parts:
         stem = part.split(".")[0].strip().lower()
-        if part in ("/", "..") or re.search(r'[\x00-\x1f<>:"|?*]', part) or stem in _RESERVED or len(part) > 200:
+        if part in ("/", "..") or re.search(r'[\x00-\x1f<>:"|?*]', part) or stem in RESERVED or len(part) > 200:
             raise DataError(f"{name[:120]!r} is no name for a picture.", "Rename the file.")
     if not 1 <= len(parts) <= _DEPTH:
         raise DataError(f"{name[:120]!r} lies too deep.", "Put pictures directly into concept folders.")
@@ -82,7 +82,9 @@ def _unpack(archive: Path, folder: Path) -> list[str]:
         with zipfile.ZipFile(archive) as packed:
             wanted = list(_wanted(packed))
             top = _wrapping(wanted)
-            return [_extract(packed, info, _place(folder, info.filename[len(top) :]), folder) for info in wanted]
+            places = [_place(folder, info.filename[len(top) :]) for info in wanted]
+            _refuse_clashes(places)
+            return [_extract(packed, info, place, folder) for info, place in zip(wanted, places, strict=True)]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise DataError(f"The archive cannot be unpacked: {error}.", "Pack it again as a plain zip.") from error
 
@@ -98,6 +100,18 @@ def _wanted(packed: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
         hidden = parts[0] == "__MACOSX" or PurePosixPath(info.filename).name.startswith(".")
         if parts[-1].lower().endswith((*EXTENSIONS, *CAPTIONS)) and not hidden:
             yield info
+
+
+def _refuse_clashes(places: list[Path]) -> None:
+    """Windows and macOS take `A.png` and `a.png` for one file: the second would replace the first unseen."""
+    seen: dict[str, Path] = {}
+    for place in places:
+        other = seen.setdefault(str(place).casefold(), place)
+        if other is not place:
+            raise DataError(
+                f"The archive holds {other.name} and {place.name} in one folder, which is one name for many disks.",
+                "Rename one of them and pack it again.",
+            )
 
 
 def _wrapping(members: list[zipfile.ZipInfo]) -> str:

@@ -105,4 +105,4 @@ def memory_gb(device: torch.device) -> float:
         return 0.0
     import resource
 
-    return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**30
+    return int(statm.read_text(encoding="utf-8").split()[1]) * resource.getpagesize() / 2**30

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..export.folder import explained, written
+from ..export.replacing import discard
 
 FORMAT = "train-lora-state-1"
 KEPT = 2  # files: the newest, and the one before in case the newest is damaged
@@ -44,7 +45,7 @@ def save(folder: Path, step: int, state: State) -> Path:
     with explained(path), written(path) as beside:
         beside.write_bytes(blob)
     for old in _files(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
+        discard(old)
     return path
 
 
@@ -69,9 +70,9 @@ def exists(folder: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """After the end of a run nothing is left to resume."""
+    """After the end of a run nothing is left to resume; a file that somebody holds (Windows) may stay."""
     for path in _files(folder):
-        path.unlink(missing_ok=True)
+        discard(path)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..settings.schema import Naming
 from .folder import explained, written
+from .replacing import replace
 
 OURS = "train lora"  # what we wrote last, kept in the card itself: unknown keys survive the web UI's editor
 _EMPTY = ("", None, 0, 0.0, "Unknown")  # what the web UI's editor saves for "not set"
@@ -74,5 +74,5 @@ def _aside(path: Path) -> Path:
     while kept.exists():
         number += 1
         kept = path.with_name(f"{path.name}.{number}.bak")
-    os.replace(path, kept)
+    replace(path, kept)
     return kept

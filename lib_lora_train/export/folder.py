@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ExportError
+from . import replacing
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ def written(path: Path) -> Iterator[Path]:
         yield beside
         with open(beside, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        replacing.replace(beside, path)
     finally:
-        beside.unlink(missing_ok=True)
+        replacing.discard(beside)
 
 
 def _temporary(path: Path) -> str:
@@ -120,5 +121,6 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
 def explanation(error: OSError, path: Path | str = "", doing: str = "used") -> ExportError:
     """What the file system's refusal means for the user; `path` is what it refused, if the error does not know."""
     what = path or error.filename or "A file"
-    remedy = _REMEDIES.get(error.errno or 0, "Check the folder, then save again.")
+    known = _REMEDIES.get(error.errno or 0, "Check the folder, then save again.")
+    remedy = replacing.remedy(error, what) or known
     return ExportError(f"{what} cannot be {doing}: {error.strerror or error}.", remedy)

@@ -14,7 +14,7 @@ LONGEST_FOLDER = 100
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')  # Windows, and the prompt syntax
 _NUMBERS = "0123456789\u00b9\u00b2\u00b3"  # superscripts are reserved too
-_RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {f"{d}{n}" for d in ("com", "lpt") for n in _NUMBERS}
+RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {f"{d}{n}" for d in ("com", "lpt") for n in _NUMBERS}
 
 
 def check_name(output_name: str) -> str:
@@ -81,7 +81,7 @@ def _problem(name: str, longest: int) -> tuple[str, str] | None:
         (any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name), "has invisible characters.", plain),
         (name.startswith("."), "begins with a dot, so it would be hidden.", "Take the dot away."),
         (name.endswith("."), "ends with a dot, which Windows drops.", "Take the dot away."),
-        (name.split(".")[0].strip().lower() in _RESERVED, "is reserved by Windows.", "Add a letter or a digit."),
+        (name.split(".")[0].strip().lower() in RESERVED, "is reserved by Windows.", "Add a letter or a digit."),
         (size > longest, f"is too long ({size} bytes).", f"At most {longest}; letters beyond a-z take 2 to 4 each."),
     )
     return next(((what, remedy) for wrong, what, remedy in rules if wrong), None)

@@ -6,7 +6,7 @@ import base64
 import binascii
 import secrets
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from .addresses import misnamed
@@ -41,8 +41,18 @@ def is_open(flags: Any) -> bool:
 
 
 def within(path: Path, folder: Path) -> bool:
-    """Is `path`, with links followed, `folder` or below it?"""
+    """Is `path`, with links followed, `folder` or below it?
+
+    A computer of another's choosing is not asked for that: Windows would log in there with the user's name and hash.
+    """
+    if is_remote(path) and not is_remote(folder):
+        return False
     return path.expanduser().resolve().is_relative_to(folder.resolve())
+
+
+def is_remote(path: PurePath) -> bool:
+    r"""Whether Windows would look for it on another computer (`\\server\share`) or device (`\\.\pipe`)."""
+    return str(path).replace("/", "\\").startswith("\\\\")
 
 
 def _check(request: Any, accounts: dict[str, str]) -> str:
