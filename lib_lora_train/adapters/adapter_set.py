@@ -143,7 +143,7 @@ def _stored(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
 
 def _correction(alpha: Tensor | None, layer: Layer) -> float:
     """The file's alpha over ours; a file without one means alpha = rank. 1 when only the file's rounding differs."""
-    if not (layer.has_alpha and layer.alpha_scales):
+    if not layer.alpha_scales:
         return 1.0
     if alpha is None:
         return layer.form.rank / layer.form.alpha

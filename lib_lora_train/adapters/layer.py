@@ -52,7 +52,6 @@ class Layer:
     scaled: ClassVar[Sequence[str]] = ()  # tensors that shrink together when the change has to shrink
     late: ClassVar[Sequence[str]] = ()  # tensors that begin at zero: LoRA+ gives them a higher rate
     has_alpha: ClassVar[bool] = True
-    alpha_scales: ClassVar[bool] = True  # alpha / rank is how strong it is
 
     def __init__(self, form: Form, device: torch.device) -> None:
         self.form = form
@@ -75,6 +74,11 @@ class Layer:
         form = cls.form(shape, replace(spec, alpha=spec.rank if found.alpha is None else found.alpha))
         axis = {DORA: found.shapes[DORA]} if DORA in found.shapes else {}
         return form and replace(form, shapes={**form.shapes, **axis})
+
+    @property
+    def alpha_scales(self) -> bool:
+        """Whether alpha / rank is how strong it is."""
+        return self.has_alpha
 
     @property
     def scale(self) -> float:

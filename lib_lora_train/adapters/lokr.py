@@ -56,6 +56,10 @@ class LokrLayer(Layer):
         whole = _W1 in shapes and _W2 in shapes
         return Form("LoKr", rank, float(rank) if whole or found.alpha is None else found.alpha, shapes)
 
+    @property
+    def alpha_scales(self) -> bool:
+        return not (_W1 in self.tensors and _W2 in self.tensors)
+
     def start(self, draw: torch.Generator, module: nn.Module) -> None:
         for name in (_T2, _W2A, _W1, _W1A, _W1B):
             if name in self.tensors:

@@ -21,7 +21,10 @@ class OftLayer(Layer):
 
     names = (_BLOCKS, _RESCALE)
     late = (_BLOCKS,)
-    alpha_scales = False
+
+    @property
+    def alpha_scales(self) -> bool:
+        return False
 
     @staticmethod
     def form(shape: Shape, spec: Spec) -> Form | None:

@@ -1,0 +1,84 @@
+"""What tests ask about kinds of networks: made and attached by us, then applied by the web UI's own loader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import probe_model as _model
+import torch
+from safetensors.torch import load_file, save_file
+
+from lib_lora_train.adapters.build import build, from_tensors
+from lib_lora_train.adapters.load import read
+from lib_lora_train.export import lora_file
+from lib_lora_train.hosts import detect
+from lib_lora_train.settings.options_network import NetworkSettings
+
+_TEXT = "a red circle, on blue"
+
+
+def make_network(path: str, size: float, options: dict) -> dict:
+    """A network of these options with random numbers at `path`, and beside it what our modules compute with and without
+    that file attached."""
+    network, draw = NetworkSettings(**options), torch.Generator().manual_seed(2)
+    with detect.host().lend() as loan, torch.no_grad():
+        made = build(loan, network, 1)
+        for part in made.parts:
+            for parameter in made.parameters(part):
+                scale = size * max(float(parameter.abs().mean()), 0.1)
+                parameter += scale * torch.randn(parameter.shape, generator=draw).to(parameter.device)
+        lora_file.save(Path(path), made.state_dict(), {"ss_output_name": Path(path).stem})
+        plain = _ours(loan)
+        adapters = from_tensors(loan, read(Path(path)))
+        adapters.attach()
+        try:
+            hung = _ours(loan)
+        finally:
+            adapters.detach()
+    both = {f"plain.{name}": tensor for name, tensor in plain.items()} | hung
+    save_file({name: tensor.float().contiguous() for name, tensor in both.items()}, f"{path}.outputs")
+    return {"modules": len(made.layers), "parts": made.parts}
+
+
+def compare_network(path: str) -> dict:
+    """Of the web UI's own modules as they are now: how far they are from ours with the file attached, and without,
+    both relative to what the file changes."""
+    ours = load_file(f"{path}.outputs")
+    found = {}
+    for name, tensor in _theirs(ours["plain.text"]).items():
+        change = float((ours[name] - ours[f"plain.{name}"]).abs().max())
+        found[name] = {
+            "change": change / float(ours[f"plain.{name}"].abs().max()),
+            "apart": float((tensor.float() - ours[name]).abs().max()) / max(change, 1e-9),
+            "from_plain": float((tensor.float() - ours[f"plain.{name}"]).abs().max()) / max(change, 1e-9),
+        }
+    return found
+
+
+def _inputs() -> tuple:
+    draw = torch.Generator().manual_seed(1)
+    return torch.randn((2, 4, 8, 8), generator=draw), torch.tensor([7, 700])
+
+
+def _ours(loan) -> dict[str, torch.Tensor]:
+    """The U-Net is given the same text with and without the network, so that it shows its own change only."""
+    noisy, times = _inputs()
+    dtype = _model.compute_dtype(loan)
+    text = loan.family.encode_text(loan, [_TEXT], 75, 1, dtype).context
+    words = torch.randn((2, *text.shape[1:]), generator=torch.Generator().manual_seed(3)).to(dtype)
+    unet = loan.unet(noisy.to(dtype), times, words, return_dict=False)[0]
+    return {"text": text, "unet": unet}
+
+
+def _theirs(like: torch.Tensor) -> dict[str, torch.Tensor]:
+    from modules import call_queue
+
+    noisy, times = _inputs()
+    with call_queue.queue_lock, torch.no_grad():
+        unet = _model.parts()["unet"]
+        dtype = _model.model().forge_objects_original.unet.model.computation_dtype if _model.is_forge() else None
+        dtype = dtype or next(unet.parameters()).dtype
+        words = torch.randn((2, *like.shape[1:]), generator=torch.Generator().manual_seed(3)).to(dtype)
+        with torch.inference_mode(_model.is_forge()):
+            answer = unet(noisy.to(dtype), times, words).clone()
+        return {"text": _model.encoded(_TEXT), "unet": answer}
