@@ -73,9 +73,9 @@ var trainLora = window.trainLora || {};
     return read(await send(url(route), options, seconds || 60));
   }
 
-  async function upload(params, file) {
+  async function upload(params, file, route) {
     const options = { method: 'POST', headers: { 'Content-Type': 'application/octet-stream' }, body: file };
-    return read(await send(url('upload', params), options, 600));
+    return read(await send(url(route || 'upload', params), options, 600));
   }
 
   tl.api = { url, get, post, upload, RequestError };

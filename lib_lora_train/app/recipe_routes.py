@@ -1,4 +1,4 @@
-"""Routes of recipes: the cards for what is loaded, the user's own recipes, files in and out."""
+"""Routes of recipes and LoRA files: cards for what is loaded, own recipes, files in and out, a file looked into."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..settings import imports
-from . import fitting, own_recipes
+from . import fitting, looking, own_recipes
 from .desk import Ask, Desk, Handler
 from .outlines import outline_of
 
@@ -48,7 +48,17 @@ def foreign(desk: Desk, ask: Ask) -> dict[str, Any]:
     return asdict(imports.read(ask.text("name"), ask.text("text")))
 
 
-GET: dict[str, Handler] = {"presets": presets, "recipes": listing}
+def inspect(desk: Desk, ask: Ask) -> dict[str, Any]:
+    return looking.by_name(desk.host.lora_dir(), ask.text("name"))
+
+
+def inspect_file(desk: Desk, ask: Ask) -> dict[str, Any]:
+    """`received` is the file with the request's body, put there by the wrapper."""
+    return looking.uploaded(ask.values["received"], ask.text("name") or "LoRA.safetensors")
+
+
+GET: dict[str, Handler] = {"presets": presets, "recipes": listing, "inspect": inspect}
+FILES: dict[str, Handler] = {"inspect": inspect_file}
 POST: dict[str, Handler] = {
     "recipes": save,
     "recipes/rename": rename,

@@ -175,7 +175,7 @@ POST: dict[str, Handler] = {
     **{name: _wish(name) for name in WISHES},
 }
 
-FILES: dict[str, Handler] = {"upload": upload, **results.FILES}
+FILES: dict[str, Handler] = {"upload": upload, **results.FILES, **recipe_routes.FILES}
 
 
 def add_routes(app: Starlette, host: Host, job_runner: JobRunner | None = None) -> None:

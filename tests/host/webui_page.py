@@ -52,8 +52,8 @@ class WebPage:
     def fill(self, folder: Path, name: str, trigger: str, recipe: Path) -> None:
         """A recipe file, the pictures, name and trigger word, as far as the prediction of what will happen."""
         self.page.click("#train_lora_tab_tools")
-        self.page.set_input_files("#train_lora_panel_tools input[type=file]", str(recipe))
-        self.page.wait_for_selector("#train_lora_panel_tools .tl-ok")
+        self.page.set_input_files("#train_lora_recipe_file input[type=file]", str(recipe))
+        self.page.wait_for_selector("#train_lora_recipe_file .tl-ok")
         self.page.click("#train_lora_tab_pictures")
         self.page.fill("#train_lora_folder", str(folder))
         self.page.keyboard.press("Enter")

@@ -116,11 +116,11 @@ var trainLora = window.trainLora || {};
   }
 
   /** What became of an import, an act or an error; shown by `place`. */
-  function message([kind, words, action, remedy, found]) {
+  function message([kind, words, action, remedy, found], close) {
     const { el, note, link } = tl.dom;
     const list = (label, lines) => (lines && lines.length
       ? el('details', {}, el('summary', {}, `${tl.fmt.plural(lines.length, 'setting')} ${label}`), el('ul', {}, lines.map((line) => el('li', {}, line)))) : null);
-    return note(kind, words, remedy, ' ', action ? link(action[0], action[1]) : null, ' ', link('Close', () => tell(null), { 'aria-label': 'Close this message' }),
+    return note(kind, words, remedy, ' ', action ? link(action[0], action[1]) : null, ' ', link('Close', close || (() => tell(null)), { 'aria-label': 'Close this message' }),
       found ? [list('not carried over', found.not_carried), list('said differently here', found.translated)] : null);
   }
 
@@ -145,8 +145,8 @@ var trainLora = window.trainLora || {};
     else if (pasted.value.trim()) await load(new File([pasted.value], 'The pasted text'));
   }
 
-  /** Files dropped anywhere on `node` become the recipe. */
-  function dropInto(node) {
+  /** Files dropped anywhere on `node` become the recipe, unless something else is to be done with them. */
+  function dropInto(node, act) {
     const over = (on) => (event) => {
       if (!event.dataTransfer || ![...event.dataTransfer.types].includes('Files')) return;
       event.preventDefault();
@@ -157,7 +157,7 @@ var trainLora = window.trainLora || {};
       if (!event.dataTransfer.files.length) return;
       over(false)(event);
       event.stopPropagation();
-      load(event.dataTransfer.files[0]);
+      (act || load)(event.dataTransfer.files[0]);
     });
   }
 
@@ -184,5 +184,5 @@ var trainLora = window.trainLora || {};
     return node;
   }
 
-  tl.recipes = { actions, place, dropInto, takeFile, exported, message, header };
+  tl.recipes = { actions, place, dropInto, takeFile, load, exported, message };
 })(trainLora);
