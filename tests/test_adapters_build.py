@@ -78,6 +78,18 @@ def test_modules_shapes_alphas_and_order_are_the_references(reference):
     assert sum(p.numel() for part in adapters.parts for p in adapters.parameters(part)) == reference["parameters"]
 
 
+@pytest.mark.golden
+def test_a_network_with_convolutions_leaves_nothing_to_the_next_one():
+    """The reference's next network has modules too many (docs/differences.md)."""
+    leak, loan = golden_data.facts("04_lora_class_state_leak"), full("sd15")
+    build(loan, NetworkSettings(network_type="LoCon"), seed=1)
+    plain = build(loan, NetworkSettings(), seed=1)
+    counts = [len(plain.parameters(part)) // 2 for part in ("text_encoder", "unet")]
+    assert counts == leak["modules_in_a_fresh_process"]
+    names = {key.partition(".")[0] for key in plain.state_dict()}
+    assert not names & set(leak["extra_modules"])
+
+
 @pytest.fixture(scope="module")
 def loan(tiny_checkpoint):
     with StandaloneHost(tiny_checkpoint, tiny_checkpoint.parent, tiny_checkpoint.parent).lend() as loan:

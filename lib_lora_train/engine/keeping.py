@@ -46,7 +46,8 @@ class Keeper:
     def snapshot(self, at: Position, final: bool = False) -> Snapshot:
         """Writes a LoRA file. Raises ExportError as the file system refuses; nothing is half there then."""
         path = self.folder.snapshots / self._file_name(at, final)
-        epoch = self.facts.num_epochs if final else at.epoch
+        begun = at.epoch if at.epoch_ended else at.epoch + 1
+        epoch = begun if final else at.epoch  # as sd-scripts counts: a snapshot's are the finished ones
         facts = replace(self.facts, steps=at.step, epoch=epoch, finished_at=time.time())
         with self.averaged():
             tensors = self.adapters.state_dict(DTYPES[self.settings.saving.save_precision])
