@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from app_stage import StageHost
 
 from lib_lora_train.app.jobs import JobRunner
-from lib_lora_train.events import Finished, Paused, Phase, Progress, Resumed, Sampled, Snapshot, Warned
+from lib_lora_train.events import Changed, Finished, Paused, Phase, Progress, Resumed, Sampled, Snapshot, Warned
 from lib_lora_train.export import lora_file
 from lib_lora_train.ui.standalone import application
 
@@ -26,6 +26,7 @@ class SlowEngine:
         self.steps, self.pause_s, self.snapshot_every = steps, pause_s, 0
         self.fail = lambda settings: None
         self.runs: list = []  # settings of each run
+        self.changed: dict = {}  # what was asked for while it ran
 
     def __call__(self, loan, settings, control, folder, resume=False):
         self.runs.append(settings)
@@ -39,6 +40,9 @@ class SlowEngine:
                 yield Resumed()
             step += 1
             time.sleep(self.pause_s)
+            if wanted := control.take_change():
+                self.changed |= wanted
+                yield Changed(saving=wanted)
             if step == 5:
                 self.fail(settings)
                 yield Warned(text="A step was <b>odd</b>.", remedy="Nothing to do.")

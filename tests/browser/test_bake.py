@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from conftest import finished, open_tab, start
+from PIL import Image
 
 from lib_lora_train.errors import OutOfMemory
 
@@ -166,3 +167,110 @@ def test_losses_that_are_no_numbers_leave_a_gap(page, stage):
         }"""
     )
     assert line.count("M") == 2 and line.count("L") == 2 and "NaN" not in line
+
+
+def test_the_curves_are_zoomed_by_drag_keys_and_wheel_and_saved(ready, stage, tmp_path):
+    page = ready
+    stage.engine.pause_s = 0.01
+    start(page)
+    finished(page)
+    page.click("#train_lora_tab_bake")
+    page.wait_for_selector(".tl-chart path.tl-rate-0", state="attached")
+    box = page.locator(".tl-chart").bounding_box()
+    middle, left = box["y"] + 80, box["x"]
+    page.mouse.move(left + 150, middle)
+    page.mouse.down()
+    page.mouse.move(left + 300, middle, steps=3)
+    page.mouse.up()
+    whole = page.locator(".tl-chart-box button:has-text('Whole run')")
+    assert whole.is_visible(), "zoomed by dragging"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("-")
+    page.keyboard.press("0")
+    assert not whole.is_visible()
+    page.mouse.wheel(0, -300)
+    whole.wait_for()
+    page.mouse.dblclick(left + 200, middle)
+    assert not whole.is_visible()
+    with page.expect_download() as picture:
+        page.click("button:has-text('Save as picture')")
+    saved = tmp_path / "chart.png"
+    picture.value.save_as(saved)
+    with Image.open(saved) as image:
+        assert image.size[0] > 500 and len(image.convert("RGB").getcolors(1 << 24)) > 20
+    with page.expect_download() as numbers:
+        page.click("button:has-text('Save the numbers')")
+    assert numbers.value.suggested_filename == "cat loss.csv"
+    lines = numbers.value.path().read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "step,epoch,loss,loss_smooth,lr_unet" and len(lines) == 41
+    assert lines[1] == "1,1,0.2,0.2,0.0001"
+
+
+def test_prompts_and_intervals_are_changed_while_it_runs(ready, stage):
+    page = ready
+    stage.engine.steps = 2000
+    start(page)
+    page.wait_for_function("trainLora.current && trainLora.current.points.length > 3")
+    page.click("#train_lora_wishes summary")
+    page.wait_for_function("document.querySelector('#train_lora_wish_sample_every_n_steps').value !== ''")
+    page.fill("#train_lora_wish_sample_prompts", "cat --what 3")
+    page.click("#train_lora_wishes button:has-text('Change')")
+    page.wait_for_selector("#train_lora_wishes .tl-bad:has-text('not understood')")
+    page.fill("#train_lora_wish_sample_prompts", "cat, asleep")
+    page.fill("#train_lora_wish_sample_every_n_steps", "7")
+    page.click("#train_lora_wishes button:has-text('Change')")
+    page.wait_for_selector("#train_lora_wishes .tl-ok")
+    page.wait_for_selector("#train_lora_log li:has-text('Changed:')")
+    assert "Changed: sample prompts, samples every." in page.inner_text("#train_lora_log")
+    assert stage.engine.changed == {"sample_prompts": "cat, asleep", "sample_every_n_steps": 7}
+    page.click("#train_lora_stop")
+    finished(page)
+
+
+def test_a_queue_is_filled_sorted_and_trained_though_one_fails(ready, stage):
+    page = ready
+
+    def fail(settings):
+        if settings.naming.output_name == "b":
+            raise OutOfMemory("The graphics card ran out of memory.", "Lower the batch size.", {})
+
+    stage.engine.fail, stage.engine.steps, stage.engine.pause_s = fail, 12, 0.02
+    for name in ("a", "b", "c"):
+        page.click("#train_lora_tab_recipe")
+        page.fill("#train_lora_output_name", name)
+        page.click("#train_lora_enqueue")
+        page.wait_for_selector(f"#train_lora_queue li:has-text('{name}') >> text=waits")
+    page.click("[aria-label='c earlier']")
+    page.wait_for_function("document.querySelector('#train_lora_queue li:nth-child(2) b').textContent === 'c'")
+    page.reload()
+    page.wait_for_selector("#train_lora_queue li >> nth=2")
+    page.click("button:has-text('Start the queue')")
+    page.wait_for_selector("#train_lora_queue .tl-bad:has-text('ran out of memory')", timeout=60000)
+    page.wait_for_function("document.querySelectorAll('#train_lora_queue li').length === 1", timeout=60000)
+    assert [run.naming.output_name for run in stage.engine.runs] == ["a", "c", "b"]
+    page.click("[aria-label='Remove b from the queue']")
+    page.wait_for_function("document.querySelectorAll('#train_lora_queue li').length === 0")
+
+
+def test_notification_and_sound_are_off_until_wanted(ready, stage):
+    page = ready
+    page.evaluate(
+        """() => {
+          window.told = [];
+          window.AudioContext = class { constructor() { told.push('sound'); throw new Error('no device'); } };
+          window.Notification = class { constructor(title, more) { told.push(more.body); } };
+          Notification.permission = 'granted';
+          Notification.requestPermission = async () => 'granted';
+        }"""
+    )
+    stage.engine.pause_s = 0.01
+    start(page)
+    finished(page)
+    assert page.evaluate("told") == []
+    page.click("#train_lora_tab_bake")
+    page.check("#train_lora_end_notify")
+    page.click("#train_lora_tab_recipe")
+    page.fill("#train_lora_output_name", "second")
+    start(page)
+    page.wait_for_function("told.length === 1")
+    assert page.evaluate("told") == ["second is finished."]

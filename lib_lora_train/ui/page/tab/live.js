@@ -94,6 +94,11 @@ var trainLora = window.trainLora || {};
     if (!asking) plan(Math.max(0, lastAsked + WATCHED - Date.now()));
   }
 
+  /** Ask at once, for what the user has just done. */
+  async function now() {
+    if (!asking) await tick();
+  }
+
   /** Begin; a run that was shown before the page was loaded is found again. */
   async function start() {
     document.addEventListener('visibilitychange', poke);
@@ -110,5 +115,5 @@ var trainLora = window.trainLora || {};
     }
   }
 
-  tl.live = { start, poke, watch, began };
+  tl.live = { start, poke, now, watch, began };
 })(trainLora);

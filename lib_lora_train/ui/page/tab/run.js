@@ -14,7 +14,8 @@ var trainLora = window.trainLora || {};
   function create(id, name) {
     return {
       id, name: name || '', after: 0, points: [], stride: 1, seen: 0, progress: null, phase: null, samples: [], log: [],
-      published: null, measured: null, paused: '', outcome: null,
+      published: null, measured: null, paused: '', outcome: null, changed: {},
+      chore: !/^\d/.test(id), // drawing or measuring, no training
     };
   }
 
@@ -32,7 +33,7 @@ var trainLora = window.trainLora || {};
     if (last && event.step <= last.step) { // a run that went on from its saved state tells some steps again
       run.points = run.points.filter((point) => point.step < event.step);
     }
-    run.points.push({ step: event.step, loss: event.loss, smooth: event.loss_smooth });
+    run.points.push({ step: event.step, loss: event.loss, smooth: event.loss_smooth, lr: event.lr });
     if (run.points.length > POINTS) {
       run.points = run.points.filter((point, index) => index % 2 === 1);
       run.stride *= 2;
@@ -62,6 +63,10 @@ var trainLora = window.trainLora || {};
       run.paused = '';
       run.outcome = null;
       say(run, event, 'info', 'Goes on.');
+    },
+    Changed(run, event) {
+      Object.assign(run.changed, event.saving);
+      say(run, event, 'info', `Changed: ${Object.keys(event.saving).map((name) => (tl.recipe.fields[name] || { label: name }).label.toLowerCase()).join(', ')}.`);
     },
     Published(run, event) {
       run.published = event;
