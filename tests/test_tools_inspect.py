@@ -59,7 +59,8 @@ def test_ranks_and_alphas_are_counted_apart(tmp_path):
 @pytest.mark.parametrize("suffixes, kind", [
     (("hada_w1_a", "hada_w1_b", "alpha"), "LoHa"), (("lokr_w1", "lokr_w2_a"), "LoKr"), (("on_input", "weight"), "IA3"),
     (("lora_down.weight", "lora_up.weight", "dora_scale"), "LoRA (DoRA)"), (("something",), "no LoRA"),
-    (("lora_A.weight", "lora_B.weight"), "LoRA"),
+    (("lora_A.weight", "lora_B.weight"), "LoRA"), (("diff", "diff_b"), "full"), (("w_norm", "b_norm"), "norm"),
+    (("a1.weight", "a2.weight", "b1.weight", "b2.weight", "alpha"), "GLoRA"), (("oft_blocks", "rescale"), "OFT"),
 ])  # fmt: skip
 def test_kinds(suffixes, kind, tmp_path):
     save_file({f"diffusion_model.a.b.{s}": torch.zeros(2, 2) for s in suffixes}, tmp_path / "x.safetensors")

@@ -33,10 +33,14 @@ _KINDS = {
     "on_input": "IA3",
     "oft_blocks": "OFT",
     "oft_diag": "OFT",
+    "a1": "GLoRA",
+    "w_norm": "norm",
     "diff": "full",
 }
-_TENSOR = re.compile(r"(lora|hada|lokr|oft)_|(diff|diff_b|alpha|dora_scale|on_input|weight|bias)$")
-_RANKED = ("lora_down", "lora_A", "hada_w1_b")  # tensors whose first side is the rank
+_TENSOR = re.compile(
+    r"(lora|hada|lokr|oft)_|(diff|diff_b|alpha|dora_scale|on_input|rescale|[wb]_norm|[ab][12]|weight|bias)$"
+)
+_RANKED = ("lora_down", "lora_A", "hada_w1_b", "lokr_w2_b")  # tensors whose first side is the rank
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ def _part(module: str) -> str:
 def _kind(tensors: Mapping[str, TensorInfo], conv: bool) -> str:
     suffixes = {_split(name)[1] for name in tensors}
     kinds = {_KINDS[suffix] for suffix in suffixes if suffix in _KINDS}
+    if any(_split(name)[1] == "oft_blocks" and len(info.shape) == 4 for name, info in tensors.items()):
+        kinds = kinds - {"OFT"} | {"BOFT"}
     names = sorted("LoCon" if kind == "LoRA" and conv else kind for kind in kinds) or ["no LoRA"]
     return " + ".join(names) + (" (DoRA)" if "dora_scale" in suffixes else "")
 
