@@ -28,6 +28,16 @@ KINDS = {
     "Prodigy": {"optimizer_type": "Prodigy", "learning_rate": 1.0, "text_encoder_lr": 0.0, "lr_scheduler": "constant"},
     "accumulated": {"gradient_accumulation_steps": 2, "train_batch_size": 2, "save_state_every_n_steps": 3},
     "mid-epoch": {"save_state_every_n_steps": 3, "flip_aug": True, "caption_dropout_rate": 0.5, "noise_offset": 0.1},
+    "never twice alike": {
+        "color_aug": True,
+        "random_crop": True,
+        "crop_aug": 0.3,
+        "flip_aug": True,
+        "shuffle_caption": True,
+        "token_warmup_step": 8.0,
+        "timestep_sampling": "logit_normal",
+        "train_batch_size": 2,
+    },
     "texts cached": {"train_text_encoder": False, "save_state_every_n_steps": 4},
 }
 CHILD = """

@@ -105,8 +105,8 @@ def fixed(settings: Settings) -> dict[str, Any]:
 def pictures(plan: Plan) -> dict[str, str]:
     """What each picture contributes, by its name, to say which one changed."""
     return {
-        f"{record.path.parent.name}/{record.path.name}": f"{record.digest} {record.repeats} {record.caption}"
-        for record in plan.records
+        f"{r.path.parent.name}/{r.path.name}": f"{r.digest}{r.mask_digest} {r.repeats} {r.caption}"
+        for r in plan.records
     }
 
 
