@@ -36,7 +36,9 @@ _RENAMED = {
     "dropout": "network_dropout", "use_cp": "use_tucker", "use_conv_cp": "use_tucker", "dora_wd": "weight_decompose",
     "unit": "dylora_unit", "block_size": "dylora_unit", "preset": "network_preset",
 }  # fmt: skip
-_PRESETS = {"unet-convblock-only": "convblock-only", "ia3": "auto"}
+_PRESETS = {
+    "unet-only": "full", "unet-transformer-only": "attn-mlp", "unet-convblock-only": "convblock-only", "ia3": "auto",
+}  # fmt: skip
 # What LyCORIS and sd-scripts do where an argument is left out and we would do otherwise.
 _SILENT: dict[str, dict[str, str]] = {"networks.dylora": {"unit": "1"}}
 _SILENT_LYCORIS = {"preset": "full"}
@@ -59,6 +61,8 @@ def read(module: str, args: Mapping[str, Any], options: Mapping[str, str]) -> tu
     known = {"network_type": "LoCon" if kind == "LoRA" and "conv_dim" in found else kind} | found
     for name, text in given.items():
         _argument(name, text, options, known, lost)
+    if given.get("preset", "").startswith("unet"):
+        known["train_text_encoder"] = False
     if known.get("weight_decompose") and given.get("wd_on_output", "True").lower() == "true":
         lost.append(shown("network_args wd_on_output", "True", _OUTPUT_AXIS))
     return known, lost
