@@ -57,14 +57,15 @@ def keep(received: Path, folder: Path, name: str) -> list[str]:
 
 def safe_parts(name: str) -> tuple[str, ...]:
     """The parts of a relative name. Raises DataError for absolute ones, `..`, drives, and names Windows reserves."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
+    given = PurePosixPath(name.replace("\\", "/")).parts
+    parts = tuple(part.strip(". ") or "_" for part in given)  # Windows drops dots and spaces at the end
     for part in parts:
         stem = part.split(".")[0].strip().lower()
-        if part in ("/", "..") or re.search(r'[\x00-\x1f<>:"|?*]', part) or stem in RESERVED or len(part) > 200:
+        if ".." in given or re.search(r'[\x00-\x1f<>:"/|?*]', part) or stem in RESERVED or len(part) > 200:
             raise DataError(f"{name[:120]!r} is no name for a picture.", "Rename the file.")
     if not 1 <= len(parts) <= _DEPTH:
         raise DataError(f"{name[:120]!r} lies too deep.", "Put pictures directly into concept folders.")
-    return tuple(part.strip(". ") or "_" for part in parts)
+    return parts
 
 
 def _place(folder: Path, name: str) -> Path:
