@@ -66,6 +66,8 @@ _CHECKPOINTED_MEMORY, _CHECKPOINTED_WORK = 0.16, 1.37
 _CARD_TFLOPS, _CORE_TFLOPS = 20.0, 0.03  # unknown devices, per second
 _FIXED_GB, _VAE_GB = 0.3, 1.0  # work space; encoding one 512 px picture in half precision
 _HEADER_BYTES = 350  # per module
+# Numbers beside those of a LoRA of that rank, about; exact only with an outline of the checkpoint.
+_BESIDE_LORA = {"LoHa": 2.0, "LoKr": 0.1, "IA3": 0.01, "GLoRA": 2.0, "OFT": 0.5, "BOFT": 2.0, "full": 60.0}
 
 
 def estimate(
@@ -105,10 +107,10 @@ class _Size:
 
 
 def _usual(network: NetworkSettings, family: _Family) -> _Size:
-    locon = network.network_type == "LoCon"
+    locon = network.network_type in ("LoCon", "LoHa", "LoKr")
     unet = network.network_dim * (family.linear + locon * family.blocks) + locon * network.conv_dim * family.wide
     numbers = network.train_unet * unet + network.train_text_encoder * network.network_dim * family.text
-    return _Size(family.modules, numbers)
+    return _Size(family.modules, round(numbers * _BESIDE_LORA.get(network.network_type, 1.0)))
 
 
 def _outlined(network: NetworkSettings, outline: Outline) -> _Size:
