@@ -89,11 +89,35 @@ var trainLora = window.trainLora || {};
     return node;
   }
 
-  /** Give every LoRA card that lacks it the button; called after each change of the page. */
+  /** LoRA cards of both prompt tabs, and the rows of their tree views: A1111's tells the name only as its label. */
+  const LORAS = '[id$="_lora_cards"] .card[data-name], [id$="_lora_tree"] .tree-list-content-file';
+
+  function nameOf(card) {
+    const label = card.querySelector('.tree-list-item-label');
+    return card.dataset.name || (label ? label.textContent.trim() : '');
+  }
+
+  function galleryButton(tab) {
+    const node = document.createElement('button');
+    const act = async () => {
+      await tl.wake();
+      if (tl.gallery) tl.gallery.send(tab, node);
+    };
+    Object.assign(node, { type: 'button', className: 'train-lora-send lg secondary gradio-button tool', textContent: '\u{1F393}', title: 'Send to the training set', onclick: act });
+    node.setAttribute('aria-label', 'Send the picture to the training set');
+    return node;
+  }
+
+  /** Give what lacks its button one; called after each change of the page. */
   function decorate() {
-    for (const card of page().querySelectorAll('[id$="_lora_cards"] .card[data-name]')) {
+    for (const card of page().querySelectorAll(LORAS)) {
       const place = card.querySelector('.button-row');
-      if (place && !place.querySelector('.train-lora-again')) place.prepend(cardButton(card.dataset.name));
+      if (place && !place.querySelector('.train-lora-again')) place.prepend(cardButton(nameOf(card)));
+    }
+    for (const tab of ['txt2img', 'img2img']) {
+      const row = page().querySelector(`#image_buttons_${tab}`);
+      const place = row && (row.querySelector('.form') || row);
+      if (place && !row.querySelector('.train-lora-send')) place.append(galleryButton(tab));
     }
   }
 

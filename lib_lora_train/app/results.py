@@ -43,9 +43,11 @@ def picked(desk: Desk, ask: Ask) -> dict[str, Any]:
 
 
 def sent(desk: Desk, ask: Ask) -> dict[str, Any]:
-    """A picture of the web UI's gallery as the raw body, into the training set `folder`."""
+    """A picture of the web UI's gallery as the raw body, into the training set `folder`; its own prompt is the caption,
+    else `caption`."""
     content = ask.values["received"].read_bytes()
-    return collect.add(desk.host, ask.text("folder"), content, collect.caption_of(content))
+    caption = collect.caption_of(content) or collect.plain(ask.text("caption"))
+    return collect.add(desk.host, ask.text("folder"), content, caption)
 
 
 def checkpoints(desk: Desk, ask: Ask) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def panel(host: Host, size: int) -> None:
             gradio_compat.html('<div id="train-lora-cards">LoRA cards</div>', "train_lora_cards_frame")
         with gr.Column(scale=2):
             shown = gr.Image(label="Picture", elem_id="txt2img_gallery", interactive=False, format="png")
+            gradio_compat.html('<div id="image_buttons_txt2img"></div>', "train_lora_image_buttons_frame")
             used = gr.Markdown("", elem_id="txt2img_seed_used")
     button.click(lambda *values: _generate(host, *values), [prompt, negative, *numbers], [shown, used])
 

@@ -133,3 +133,55 @@ def test_what_changed_since_the_run_before_stands_on_the_card(trained):
     page.click("#train_lora_tab_results")
     page.wait_for_selector(".tl-run >> nth=1")
     assert re.search(r"Changed since cat: Rank.* \d+ → 24\.", page.inner_text(".tl-run .tl-changes"))
+
+
+def test_what_the_base_knows_is_drawn_before_training(ready, stage):
+    page = ready
+    page.click("#train_lora_ask_base")
+    assert page.input_value("#train_lora_base_prompts").startswith("cat\n")
+    page.fill("#train_lora_base_prompts", "cat\nred dress")
+    page.click("dialog button:has-text('Draw')")
+    page.wait_for_selector("#train_lora_base[open] .tl-sheet tbody tr >> nth=1")
+    page.wait_for_function("document.querySelectorAll('#train_lora_base .tl-sheet img').length === 6")
+    assert not stage.engine.runs
+
+
+def test_the_loop_from_one_picture_leads_to_the_next_training(trained, stage, folder):
+    page = trained
+    page.click(".tl-more summary")
+    page.fill("[data-uses=strengths] input", "1")
+    page.click(".tl-order button:has-text('Draw')")
+    page.click(".tl-sheet .tl-shot >> nth=0")
+    page.click(".tl-viewer button:has-text('Put into the training set')")
+    page.click(".tl-viewer button:has-text('Train again with')")
+    page.wait_for_function("trainLora.current && trainLora.current.name === 'cat_v2' && trainLora.current.outcome")
+    assert [run.naming.output_name for run in stage.engine.runs] == ["cat", "cat_v2"]
+    assert stage.engine.runs[1].data.train_data_dir == str(folder)
+
+
+def test_a_picture_of_txt2img_is_sent_to_the_training_set(ready, stage, folder):
+    page = ready
+    page.click("#tab_txt2img-button")
+    page.fill("#txt2img_prompt textarea", "cat <lora:x:1>, on a roof")
+    page.click(".train-lora-send")
+    page.wait_for_selector(".train-lora-said:has-text('No picture yet')")
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_gallery img")
+    page.click(".train-lora-send")
+    page.wait_for_selector(".train-lora-said:has-text('Sent to the training set')")
+    caption = next((folder / "2_cat").glob("picked-*.txt"))
+    assert caption.read_text(encoding="utf-8") == "cat, on a roof"
+
+
+def test_rows_of_the_tree_view_have_the_button_too(page, stage):
+    """The markup of A1111's tree view: its rows tell the name as a label only."""
+    open_tab(page, stage.address)
+    page.evaluate(
+        """() => document.body.insertAdjacentHTML('beforeend', `<div id="img2img_lora_tree">
+          <div class="tree-list-content tree-list-content-file" data-path="/x/cat.safetensors">
+            <span class="tree-list-item-label tree-list-item-label--truncate"> cat </span>
+            <span class="tree-list-item-action"><div class="button-row"></div></span></div></div>`)"""
+    )
+    page.wait_for_selector("#img2img_lora_tree .train-lora-again", state="attached")
+    assert page.get_attribute("#img2img_lora_tree .train-lora-again", "aria-label") == "Train cat again"
+    assert page.locator("#img2img_lora_tree .train-lora-again").count() == 1

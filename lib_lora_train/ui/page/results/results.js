@@ -38,7 +38,7 @@ var trainLora = window.trainLora || {};
     const names = [...new Set(run.loras.map((one) => one.name))];
     return [el('div', { class: 'tl-row' }, el('b', {}, run.name), el('span', { class: `tl-state tl-state-${run.state}` }, STATES[run.state] || run.state),
       el('span', { class: 'tl-dim' }, facts(run)), names.map((name) => el('code', {}, `<lora:${name}:1>`))),
-    changes(run.changes), run.error ? note('bad', run.error, run.remedy) : null, (run.notes || []).map((words) => note('warn', words))];
+    changes(run.changes), tl.collect.hint(run), run.error ? note('bad', run.error, run.remedy) : null, (run.notes || []).map((words) => note('warn', words))];
   }
 
   async function goOn(run) {
@@ -107,7 +107,7 @@ var trainLora = window.trainLora || {};
     const place = el('div', { class: 'tl-runs', id: 'train_lora_runs' });
     const nothing = el('p', { class: 'tl-empty', hidden: true }, 'No run yet. What you train is listed here, with its recipe.');
     const message = el('div', { 'aria-live': 'polite' });
-    const trash = tl.trash.panel();
+    const trash = tl.trash.panel(), base = tl.base.panel();
     let asked = 0;
 
     function said(run, gone) {
@@ -137,6 +137,7 @@ var trainLora = window.trainLora || {};
         if (mine !== asked) return;
         draw(runs);
         await trash.refresh();
+        await base.refresh();
       } catch (error) {
         fill(message, [error.message, Date.now()], () => note('bad', error.message, error.remedy));
       }
@@ -149,7 +150,7 @@ var trainLora = window.trainLora || {};
     });
     tl.on('ended', (id) => {
       refresh();
-      if (id.startsWith('sheet-')) for (const one of cards.values()) one.settled();
+      if (id.startsWith('sheet-')) for (const one of [base, ...cards.values()]) one.settled();
     });
     tl.on('run', (run) => run && run.outcome && refresh());
     tl.on('status', (status) => {
@@ -160,9 +161,9 @@ var trainLora = window.trainLora || {};
         refresh();
         for (const one of cards.values()) one.status();
       }
-      for (const one of cards.values()) one.follow();
+      for (const one of [base, ...cards.values()]) one.follow();
     });
-    return el('section', {}, message, nothing, place, trash.node);
+    return el('section', {}, message, base.node, nothing, place, trash.node);
   }
 
   tl.results = { panel };

@@ -39,7 +39,15 @@ var trainLora = window.trainLora || {};
         tl.recipe.replace(better);
         await tl.tab.select('recipe');
       }, true) : null,
-      act('Put into the training set', () => tl.collect.fromSheet(run, sheet, item)),
+      act('Put into the training set', async () => {
+        const { count } = await tl.collect.fromSheet(run, sheet, item);
+        const many = tl.fmt.plural(count, 'picture');
+        place.replaceChildren(note('ok', `It lies in the training set now, with its caption: ${many}. `, '', run && run.settings
+          ? act(`Train again with ${many}`, async () => {
+            await tl.collect.again(run);
+            close();
+          }) : null));
+      }),
       place,
     ];
   }

@@ -90,7 +90,7 @@ var trainLora = window.trainLora || {};
     }
     tl.on('status', draw);
     tl.on('starting', draw);
-    return el('div', {}, el('div', { class: 'tl-row tl-tight' }, node, later), why, place);
+    return el('div', {}, el('div', { class: 'tl-row tl-tight' }, node, later), why, el('p', {}, tl.baseAsk.link(place)), place);
   }
 
   tl.train = { start, controls, nextName };
