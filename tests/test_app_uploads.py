@@ -46,7 +46,18 @@ def test_only_sets_that_were_given_out(tmp_path, set_id):
 
 @pytest.mark.parametrize(
     "name",
-    ["../a.png", "/a.png", "//tmp/a.png", "C:\\a.png", "a/b/c/d.png", "con.png", "a\0.png", "..\\a.png", "", "x" * 300 + ".png"],
+    [
+        "../a.png",
+        "/a.png",
+        "//tmp/a.png",
+        "C:\\a.png",
+        "a/b/c/d.png",
+        "con.png",
+        "a\0.png",
+        "..\\a.png",
+        "",
+        "x" * 300 + ".png",
+    ],
 )
 def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
     _, folder = uploads.folder_of(tmp_path, "")
