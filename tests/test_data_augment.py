@@ -19,7 +19,7 @@ from lib_lora_train.data.buckets import fits
 from lib_lora_train.data.latents import Encoder, LatentCache
 from lib_lora_train.data.loader import Loader
 from lib_lora_train.data.types import ImageRecord
-from lib_lora_train.errors import SettingsError
+from lib_lora_train.errors import DataError, SettingsError
 from lib_lora_train.settings.schema import DataSettings
 
 patient = hypothesis_settings(max_examples=80, deadline=None)  # machines are busy
@@ -201,6 +201,18 @@ def test_nothing_is_encoded_ahead_and_a_vae_batch_is_as_small_as_asked(lender, f
     encode, loan.vae.encode = loan.vae.encode, lambda pictures: sizes.append(len(pictures)) or encode(pictures)
     next(Loader(plan, settings, cache, loan).batches(0))
     assert sizes == [1, 1] and not list((tmp_path / "cache").rglob("latents"))
+
+
+@pytest.mark.parametrize("what", ["deleted", "changed"])
+def test_a_picture_that_goes_during_the_run_stops_it_by_name(lender, folder, what):
+    settings = settings_of(folder, random_crop=True)
+    _, plan = ready(lender, settings, LatentCache(None))
+    (folder / "4.png").unlink()
+    if what == "changed":
+        Image.new("RGB", (64, 64)).save(folder / "4.png")
+    with pytest.raises(DataError, match="4.png") as caught:
+        batches(lender, settings, LatentCache(None), plan)
+    assert caught.value.remedy
 
 
 def test_damaged_pictures_are_left_out_before_the_first_step(lender, folder):

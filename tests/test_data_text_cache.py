@@ -50,6 +50,16 @@ def test_text_is_encoded_once_and_comes_with_the_batch(loan, folder, tmp_path):
         assert torch.equal(batch.conditioning.pooled, want.pooled)
 
 
+def test_weighted_captions_are_another_entry_and_nothing_else_is(loan, tmp_path):
+    texts = TextCache(tmp_path)
+    list(texts.fill(loan, ["a"], 75, 1))
+    plain = texts.get(["a"]).context
+    list(texts.fill(loan, ["a"], 75, 1, weighted=True))
+    assert torch.equal(texts.get(["a"]).context, 2 * plain) and len(entries(tmp_path)) == 2
+    list(texts.fill(loan, ["a"], 75, 1))
+    assert torch.equal(texts.get(["a"]).context, plain) and len(loan.family.encoded) == 2
+
+
 def test_text_of_another_encoder_length_or_clip_skip_is_another_entry(loan, tmp_path):
     texts = TextCache(tmp_path)
     list(texts.fill(loan, ["a"], 75, 1))
