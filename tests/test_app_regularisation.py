@@ -117,6 +117,15 @@ def test_what_is_there_is_kept_and_what_was_drawn_with_something_else_is_made_an
     assert regularisation.look(settings, host).as_dict()["outdated"] == 0
 
 
+def test_prompts_say_what_training_says(host, root):
+    words = {"caption_prefix": "photo of", "shuffle_caption": True, "caption_dropout_rate": 0.9}
+    made(host, recipe(root, **SMALL, **words))
+    assert {r.prompt for r in host.drawn} == {"photo of cat, sitting (indoors)", "photo of cat, lying", "photo of"}
+    assert (root / "reg" / "3_cat" / "b.txt").read_text() == "cat, lying"  # training puts the words before it again
+    weighted = regularisation.look(recipe(root, **SMALL, weighted_captions=True), host).wanted
+    assert not any(item.request.literal for item in weighted)
+
+
 def test_undo_deletes_what_was_made_and_nothing_else(host, root):
     settings = recipe(root, **SMALL)
     made(host, settings)

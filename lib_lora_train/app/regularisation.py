@@ -9,6 +9,7 @@ checkpoint is another one, and deleted without touching anything of the user's.
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from ..data import layout
 from ..data.buckets import fits
 from ..data.scan import scan
 from ..data.types import ImageRecord
+from ..data.wording import process
 from ..errors import DataError, HostError, SettingsError
 from ..events import Control, Event, Phase
 from ..export.folder import explained, written
@@ -166,7 +168,7 @@ def _wanted(settings: Settings, host: Host, folder: Path, records: list[ImageRec
     for record, fit in zip(records, fits(records, settings.data), strict=True):
         path = _path(folder, record, stems[_stem(record)] == 1)
         request = PictureRequest(
-            prompt=record.caption,
+            prompt=_prompt(settings, record),
             width=fit.bucket[0],
             height=fit.bucket[1],
             steps=settings.saving.sample_steps,
@@ -175,11 +177,24 @@ def _wanted(settings: Settings, host: Host, folder: Path, records: list[ImageRec
             checkpoint=identity.title if identity else "",
             sampler="DDIM",
             clip_skip=settings.training.clip_skip or status.clip_skip,
-            literal=True,
+            literal=not settings.captions.weighted_captions,
         )
         same[record.caption, fit.bucket] += 1
         found.append(Wanted(path, request, record.caption))
     return found
+
+
+def _prompt(settings: Settings, record: ImageRecord) -> str:
+    """The caption as training says it when nothing is shuffled or dropped; a wildcard falls the same way every time."""
+    plain = msgspec.structs.replace(
+        settings.captions,
+        shuffle_caption=False,
+        caption_tag_dropout_rate=0.0,
+        token_warmup_step=0.0,
+        caption_dropout_rate=0.0,
+        caption_dropout_every_n_epochs=0,
+    )
+    return process(record.caption, plain, random.Random(f"{settings.training.seed}/{record.path.name}"))
 
 
 def _stem(record: ImageRecord) -> tuple[Path, str]:

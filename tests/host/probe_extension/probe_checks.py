@@ -98,7 +98,8 @@ def train_a_little(fail_in: str = "") -> dict:
                 raise RuntimeError("injected")
             extra = torch.zeros_like(latents, requires_grad=True)
             conditioning = loan.family.encode_text(loan, ["a house"], 75, 1)
-            output = loan.family.predict(loan, latents + extra, torch.tensor([500]), conditioning, None)
+            sizes = torch.tensor([[64, 64, 0, 0, 64, 64]])
+            output = loan.family.predict(loan, latents + extra, torch.tensor([500]), conditioning, sizes)
             if fail_in == "forward":
                 raise RuntimeError("injected")
             output.square().mean().backward()
