@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,21 @@ SMALL = {
     "sample_steps": 2,
     "make_thumbnail": False,
 }
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from engine_stage import lent, recipe
+from lib_lora_train.engine.run import run
+from lib_lora_train.events import Control, Progress
+from lib_lora_train.export.folder import RunFolder
+checkpoint, root, folder, data, kill_at, resume, changes = sys.argv[1:]
+with lent(Path(checkpoint), Path(root)) as loan:
+    folder = RunFolder(Path(folder), Path(root) / "cache")
+    for event in run(loan, recipe(Path(data), **eval(changes)), Control(), folder, resume=bool(int(resume))):
+        if isinstance(event, Progress) and event.step == int(kill_at):
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def pictures(root: Path, sizes=SIZES) -> Path:
@@ -89,3 +106,11 @@ def traces(loan: Loan) -> str:
             hooks = (len(inner._forward_hooks), len(inner._forward_pre_hooks), len(inner._backward_hooks))
             digest.update(f"{name} {ours} {hooks}".encode())
     return digest.hexdigest()
+
+
+def in_a_process(checkpoint, root, folder, data, changes, kill_at=0, resume=False):
+    """A run in a process of its own, killed right after step `kill_at` when that is not 0."""
+    arguments = [checkpoint, root, folder.root, data, kill_at, int(resume), repr(changes)]
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    program = f"import sys; sys.path[:0] = {paths!r}\n{CHILD}"
+    return subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)

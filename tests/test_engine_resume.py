@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from engine_stage import SMALL, folder_in, last_file, lent, of, pictures, play, recipe
+from engine_stage import SMALL, folder_in, in_a_process, last_file, lent, of, pictures, play, recipe
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -40,20 +37,6 @@ KINDS = {
     },
     "texts cached": {"train_text_encoder": False, "save_state_every_n_steps": 4},
 }
-CHILD = """
-import os, signal, sys
-from pathlib import Path
-from engine_stage import lent, recipe
-from lib_lora_train.engine.run import run
-from lib_lora_train.events import Control, Progress
-from lib_lora_train.export.folder import RunFolder
-checkpoint, root, folder, data, kill_at, resume, changes = sys.argv[1:]
-with lent(Path(checkpoint), Path(root)) as loan:
-    folder = RunFolder(Path(folder), Path(root) / "cache")
-    for event in run(loan, recipe(Path(data), **eval(changes)), Control(), folder, resume=bool(int(resume))):
-        if isinstance(event, Progress) and event.step == int(kill_at):
-            os.kill(os.getpid(), signal.SIGKILL)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +57,6 @@ def loan(tiny_checkpoint, root):
 
 def changed(kind):
     return {"max_train_steps": STEPS, "save_precision": "float", "save_state_every_n_steps": STATE_EVERY} | KINDS[kind]
-
-
-def in_a_process(checkpoint, root, folder, data, changes, kill_at=0, resume=False):
-    arguments = [checkpoint, root, folder.root, data, kill_at, int(resume), repr(changes)]
-    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    program = f"import sys; sys.path[:0] = {paths!r}\n{CHILD}"
-    return subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
 
 
 @pytest.mark.slow
