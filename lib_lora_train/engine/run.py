@@ -21,7 +21,7 @@ from . import prepare, state
 from .bake import Bake, Pictures, assemble, attached, release, tools
 from .memory import guarded
 from .position import grouped
-from .resume import capture, restore, weights_in
+from .resume import capture, fixed, refuse_recipe, restore, weights_in
 
 log = logging.getLogger(__name__)
 _WAITING = "The LoRA is trained and waits in memory: Resume tries to save it again, Stop gives it up."
@@ -66,6 +66,8 @@ def _prepared(
     check_name(settings.naming.output_name)
     planned = yield from prepare.plan(settings)
     found = state.load(folder.state) if resume else None
+    if found is not None:  # before its weights meet a network of other shapes
+        refuse_recipe(found.values["recipe"], fixed(settings))
     made = tools(loan, settings, found and weights_in(found))
     for note in [*loan.notes, *made.built.notes]:
         yield Warned(text=note)
