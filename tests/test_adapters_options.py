@@ -6,6 +6,7 @@ import msgspec
 import pytest
 import torch
 from engine_stage import lent
+from safetensors.torch import save_file
 from test_adapters_build import full
 
 from lib_lora_train.adapters.adapter_set import AdapterSet
@@ -138,3 +139,19 @@ def test_fresh_numbers_do_not_depend_on_dropouts(loan):
     plain = build(loan, NetworkSettings(network_dim=2), 3).state_dict()
     dropped = build(loan, NetworkSettings(network_dim=2, network_dropout=0.5, scale_weight_norms=1), 3).state_dict()
     assert all(torch.equal(plain[key], tensor) for key, tensor in dropped.items())
+
+
+def test_the_estimate_of_a_run_with_the_files_ranks_is_the_files_size(loan, tmp_path):
+    from app_stage import StageHost, pictures, recipe
+
+    from lib_lora_train.app.check import check
+    from lib_lora_train.app.datasets import DataSets
+
+    tensors = build(loan, NetworkSettings(network_type="full"), 1).state_dict(torch.float16)
+    host, folder = StageHost(tmp_path), pictures(tmp_path / "set")
+    path = host.lora_dir() / "before.safetensors"
+    save_file(tensors, path)
+    for own, wanted in ((False, 0.0), (True, path.stat().st_size / 1e6)):
+        settings = recipe(folder, network_weights="before.safetensors", dim_from_weights=own, network_dim=1)
+        found = check(settings, host, DataSets())["estimate"]["file_mb"]
+        assert (found == pytest.approx(wanted, abs=0.15)) == own

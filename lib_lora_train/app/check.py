@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
+from ..adapters.check import modules_of
 from ..adapters.plan import plan
-from ..engine.estimate import Estimate, estimate
-from ..errors import SettingsError
+from ..engine.estimate import Estimate, estimate, file_mb
+from ..errors import ExportError, SettingsError
+from ..export.lora_file import read_header
 from ..hosts.base import Host, HostStatus
 from ..settings.advice import Advice, Facts, advise
 from ..settings.schema import Settings
@@ -31,6 +34,7 @@ def check(settings: Settings, host: Host, sets: DataSets) -> dict[str, Any]:
     memory = speeds.recall_memory(host.data_dir(), settings, status)
     expected = estimate(settings, found.records, status, outline_of(host), seconds)
     expected = replace(expected, memory_gb=round(memory, 2)) if memory else expected
+    expected = _as_the_file(expected, settings, host)
     told = (*_name_advice(settings, host), *_network_advice(settings, host))
     return {
         "pictures": _pictures(found, expected),
@@ -48,6 +52,20 @@ def _name_advice(settings: Settings, host: Host) -> Iterator[Advice]:
         check_twin(settings, host)
     except SettingsError as error:
         yield Advice(error.field, str(error), "error")
+
+
+def _as_the_file(expected: Estimate, settings: Settings, host: Host) -> Estimate:
+    """With the types and ranks of the file to continue from, the new one is as large."""
+    net = settings.network
+    path = trust.weights_file(net.network_weights, host)
+    if not (net.dim_from_weights and path.is_file()):
+        return expected
+    try:
+        shapes = {name: info.shape for name, info in read_header(path).tensors.items()}
+    except ExportError:  # the start says what is wrong with it
+        return expected
+    numbers = sum(math.prod(shape) for shape in shapes.values())
+    return replace(expected, file_mb=file_mb(len(modules_of(shapes)), numbers, settings))
 
 
 def _network_advice(settings: Settings, host: Host) -> Iterator[Advice]:

@@ -85,7 +85,6 @@ def estimate(
     family = _FAMILIES.get(status.family, _FAMILIES["SD1"])
     size = _outlined(settings.network, outline) if outline else _usual(settings.network, family)
     per_step = seconds_per_step or _seconds_per_step(settings, family, status)
-    file_bytes = size.numbers * _FILE_BYTES[settings.saving.save_precision] + size.modules * _HEADER_BYTES
     return Estimate(
         pictures=len(records),
         samples_per_epoch=plan.samples_per_epoch,
@@ -93,9 +92,14 @@ def estimate(
         epochs=long.epochs,
         seconds=round(long.steps * per_step, 1),
         memory_gb=round(_memory_gb(settings, family, status, size.numbers), 2),
-        file_mb=round(file_bytes / 1e6, 1),
+        file_mb=file_mb(size.modules, size.numbers, settings),
         snapshots=_files(settings, long),
     )
+
+
+def file_mb(modules: int, numbers: int, settings: Settings) -> float:
+    """Of a LoRA file."""
+    return round((numbers * _FILE_BYTES[settings.saving.save_precision] + modules * _HEADER_BYTES) / 1e6, 1)
 
 
 @dataclass(frozen=True)
