@@ -31,7 +31,7 @@ _PRODIGY = {
     "text_encoder_lr": 0.0,
     "lr_scheduler": "constant",
 }
-_LOHA = {"network_type": "LoHa", "network_dim": 8, "network_alpha": 4, "conv_dim": 4, "conv_alpha": 1}
+_LOHA = {"network_type": "LoHa", "network_dim": 4, "network_alpha": 2, "conv_dim": 2, "conv_alpha": 1}
 _LOKR = {"network_type": "LoKr", "network_dim": 8, "network_alpha": 4, "conv_dim": 4, "conv_alpha": 1, "factor": 8}
 _SDXL = {"SDXL": {"resolution": "1024", "min_bucket_reso": 512, "max_bucket_reso": 1536}}
 _ROOMY = {"SD1": "640", "SD2": "640"}

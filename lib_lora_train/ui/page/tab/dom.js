@@ -73,7 +73,10 @@ var trainLora = window.trainLora || {};
     return button(label, click, { class: 'tl-link', ...props });
   }
 
-  tl.dom = { el, svg, text, show, attr, fill, note, button, link };
+  /** What stands between `backticks` of a text is shown as code. */
+  const withCode = (words) => words.split('`').map((part, index) => (index % 2 ? el('code', {}, part) : part));
+
+  tl.dom = { el, svg, text, show, attr, fill, note, button, link, withCode };
 
   const whole = (value) => Math.round(value).toLocaleString('en-US');
 

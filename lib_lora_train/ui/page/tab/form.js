@@ -84,7 +84,7 @@ var trainLora = window.trainLora || {};
     const unit = field.unit && field.unit !== field.label.toLowerCase();
     const label = el('label', { for: id }, field.label, unit ? el('span', { class: 'tl-dim' }, ` (${field.unit})`) : null);
     const box = el('div', { class: field.type === 'bool' ? 'tl-field tl-check' : 'tl-field' },
-      el('div', { class: 'tl-label' }, label, mark), node, el('div', { class: 'tl-help', id: `${id}_help` }, field.help), why, said);
+      el('div', { class: 'tl-label' }, label, mark), node, el('div', { class: 'tl-help', id: `${id}_help` }, tl.dom.withCode(field.help)), why, said);
     function update(force) {
       const value = tl.recipe.values[field.name];
       if (force && document.activeElement === node) node.blur();

@@ -32,7 +32,7 @@ var trainLora = window.trainLora || {};
   function normsPicture(blocks) {
     const { el, svg } = tl.dom;
     const most = Math.max(...blocks.map((one) => one.norm), 1e-12);
-    const [wide, high, foot] = [26, 120, 34];
+    const [wide, high, foot] = [26, 120, 46];
     const place = (one, index) => {
       const height = Math.max((one.norm / most) * high, 1);
       const words = svg('title', {});
