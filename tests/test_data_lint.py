@@ -58,7 +58,7 @@ def test_exact_copies(tmp_path):
 
 
 def test_every_check_has_a_case():
-    assert set(CASES) | {"duplicates", "masks"} == set(CHECKS)
+    assert set(CASES) | {"duplicates", "masks", "alike", "blurred"} == set(CHECKS)
 
 
 def test_regularisation_pictures_need_no_trigger_and_may_be_small():

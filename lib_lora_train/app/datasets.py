@@ -18,6 +18,7 @@ from ..data import images
 from ..data.buckets import fits
 from ..data.lint import Lint, lint
 from ..data.scan import Scan, scan
+from ..data.sketch import Sketches
 from ..data.types import Fit, ImageRecord
 from ..errors import DataError, SettingsError
 from ..settings.schema import Settings
@@ -51,6 +52,7 @@ class DataSets:
     def __init__(self) -> None:
         self._scanning, self._lock = threading.Lock(), threading.Lock()
         self._sets: OrderedDict[object, DataSet] = OrderedDict()
+        self._sketches = Sketches()
         self._small = lru_cache(maxsize=_THUMBNAILS)(small_jpeg)
 
     def look(self, settings: Settings) -> DataSet:
@@ -62,7 +64,7 @@ class DataSets:
         with self._scanning:  # a second asker waits for the first one's scan instead of scanning too
             known = self._sets.get(key)
             if known is None or known.stamp != _stamp(known.folders):
-                known = _scanned(settings)
+                known = _scanned(settings, self._sketches)
             with self._lock:
                 self._sets[key] = known
                 self._sets.move_to_end(key)
@@ -81,13 +83,13 @@ class DataSets:
         return self._small(record.path, record.mtime_ns, min(max(size, _SIDES[0]), _SIDES[1]))
 
 
-def _scanned(settings: Settings) -> DataSet:
+def _scanned(settings: Settings, sketches: Sketches) -> DataSet:
     try:
         found = scan(settings.data, settings.captions, settings.naming.trigger_word)
     except DataError as error:
         raise SettingsError(error.message, error.remedy, error.field or "train_data_dir") from error
     where = fits(found.records, settings.data)
-    lints = lint(found, settings.naming.trigger_word, settings.data)
+    lints = lint(found, settings.naming.trigger_word, settings.data, sketches)
     folders = _folders(settings, found)
     return DataSet(secrets.token_urlsafe(12), found, where, lints, folders, _stamp(folders))
 

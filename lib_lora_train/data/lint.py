@@ -13,11 +13,15 @@ from . import masks
 from .buckets import fits
 from .plan import uses
 from .scan import Scan
+from .sketch import Sketch, Sketches, alike
 from .types import Fit, ImageRecord
 
 _ENLARGED = 1.1  # a little growing does no harm
 _UNEVEN = 8  # times as many pictures in the fullest bucket as in one with a single picture
 _MANY_REPEATS = 500
+_ALIKE = 0.9  # how far two sketches correlate; the guides' strict threshold
+_BLURRED = 0.025  # share of the contrast that lies in the finest detail; sharp pictures have 0.1 and more
+_SKETCHED = 500  # pictures looked at one by one; larger sets would keep the page waiting
 _PIECE = 65536  # bytes compared at both ends of files of equal size
 
 
@@ -37,12 +41,15 @@ class _Set:
     fits: list[Fit]
     trigger: str
     data: DataSettings
+    sketches: list[Sketch | None] = field(default_factory=list)  # of the pictures in `train`, or none at all
 
 
-def lint(scan: Scan, trigger: str, data: DataSettings) -> list[Lint]:
-    """Everything that looks wrong, in the order of CHECKS. Raises SettingsError as `buckets.fits` does."""
+def lint(scan: Scan, trigger: str, data: DataSettings, sketches: Sketches | None = None) -> list[Lint]:
+    """Everything that looks wrong, in the order of CHECKS. Raises SettingsError as `buckets.fits` does. What needs a
+    look at the pixels is checked with `sketches`, in sets of up to 500 pictures."""
     train = [i for i, record in enumerate(scan.records) if not record.is_reg]
-    facts = _Set(scan.records, train, fits(scan.records, data), trigger.strip(), data)
+    seen = sketches.of([scan.records[i] for i in train]) if sketches and len(train) <= _SKETCHED else []
+    facts = _Set(scan.records, train, fits(scan.records, data), trigger.strip(), data, seen)
     return [Lint(kind, text, found) for kind, check in CHECKS.items() for text, found in check(facts)]
 
 
@@ -115,7 +122,35 @@ def _lacks_mask(facts: _Set) -> Found:
         yield f"{len(lacking)} of {len(facts.train)} pictures have no mask: all of them counts.", lacking
 
 
+def _alike(facts: _Set) -> Found:
+    copies = [found[1:] for found in _copies(facts)]
+    known = {i for found in copies for i in found}
+    unlike = [None if i in known else one for i, one in zip(facts.train, facts.sketches, strict=False)]
+    groups = [[facts.train[i] for i in group] for group in alike(unlike, _ALIKE)]
+    if groups:
+        first = ", ".join(f"'{facts.records[i].path.name}'" for i in groups[0][:3])
+        extra = sum(len(found) - 1 for found in groups)
+        yield f"{extra} pictures look nearly like others (such as {first}).", [i for found in groups for i in found]
+
+
+def _blurred(facts: _Set) -> Found:
+    seen = zip(facts.train, facts.sketches, strict=False)
+    soft = [i for i, one in seen if one and not one.flat and one.detail < _BLURRED]
+    if soft:
+        names = ", ".join(f"'{facts.records[i].path.name}'" for i in soft[:3])
+        yield f"{len(soft)} pictures are blurred, or were enlarged (such as {names}); the LoRA learns that too.", soft
+
+
 def _duplicates(facts: _Set) -> Found:
+    groups = _copies(facts)
+    if groups:
+        first = ", ".join(f"'{facts.records[i].path.name}'" for i in groups[0][:3])
+        extra = sum(len(found) - 1 for found in groups)
+        yield f"{extra} pictures are exact copies of others (such as {first}).", [i for found in groups for i in found]
+
+
+def _copies(facts: _Set) -> list[list[int]]:
+    """Groups of pictures whose files are the same, as far as their ends tell."""
     same_size = defaultdict(list)
     for i in facts.train:
         same_size[facts.records[i].bytes].append(i)
@@ -123,11 +158,7 @@ def _duplicates(facts: _Set) -> Found:
     for size, found in same_size.items():
         for i in found if len(found) > 1 else []:
             same[size, _ends(facts.records[i].path, size)].append(i)
-    groups = [found for (_, ends), found in same.items() if ends and len(found) > 1]
-    if groups:
-        first = ", ".join(f"'{facts.records[i].path.name}'" for i in groups[0][:3])
-        extra = sum(len(found) - 1 for found in groups)
-        yield f"{extra} pictures are exact copies of others (such as {first}).", [i for found in groups for i in found]
+    return [found for (_, ends), found in same.items() if ends and len(found) > 1]
 
 
 def _ends(path: Path, size: int) -> bytes:
@@ -151,4 +182,6 @@ CHECKS = {
     "regularisation": _unused_regularisation,
     "masks": _lacks_mask,
     "duplicates": _duplicates,
+    "alike": _alike,
+    "blurred": _blurred,
 }
