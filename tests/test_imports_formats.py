@@ -97,6 +97,7 @@ resolution = "768,768"
 caption_dropout_rate = 0.05
 alpha_mask = true
 base_weights = ["a.safetensors"]
+sample_prompts = "/somewhere/prompts.txt"
 """
     found = settings("config.toml", text)
     holds(found, v_parameterization="yes", zero_terminal_snr="yes", network_type="LoKr", factor=8, conv_dim=6,
@@ -104,7 +105,7 @@ base_weights = ["a.safetensors"]
           optimizer_args="weight_decay=0.1 betas=0.9,0.99", max_train_steps=1200, resolution="768",
           caption_dropout_rate=0.05, network_preset="attn-mlp")  # fmt: skip
     lost = {line.split(" = ")[0] for line in found.not_carried}
-    assert "base_weights" in lost and "pretrained_model_name_or_path" in lost
+    assert {"base_weights", "pretrained_model_name_or_path", "sample_prompts"} <= lost
 
 
 DATASET = """
@@ -146,7 +147,7 @@ KOHYA = {
     "LoRA_type": "LyCORIS/LoHa", "LyCORIS_preset": "full", "additional_parameters": "--huber_c=0.2",
     "bypass_mode": False, "adaptive_noise_scale": 0.02, "bucket_no_upscale": True, "cache_latents": True,
     "caption_extension": ".txt", "clip_skip": "2", "conv_alpha": 1, "conv_dim": 4, "dora_wd": False, "epoch": 12,
-    "enable_bucket": True,
+    "enable_bucket": True, "sample_prompts": "# mine\na cat --w 512 --n bad\na dog", "sample_sampler": "euler_a",
     "factor": -1, "flux1_checkbox": False, "gradient_accumulation_steps": 2.0, "gpu_ids": "", "keep_tokens": "1",
     "learning_rate": 0.0001, "loss_type": "huber", "lr_scheduler": "cosine", "lr_scheduler_num_cycles": "",
     "lr_warmup": 10, "lr_warmup_steps": 0, "max_resolution": "512,512", "max_timestep": 1000, "max_token_length": "75",
@@ -167,7 +168,8 @@ def test_a_configuration_of_kohya_ss():
           max_train_epochs=12, lr_warmup_steps=0.1, clip_skip=2, max_token_length=75, optimizer_type="Lion",
           train_text_encoder=False, train_unet=True, multires_noise_iterations=6, noise_offset=0.0, keep_tokens=1,
           adaptive_noise_scale=0.0, loss_type="huber", gradient_accumulation_steps=2, unet_lr=2e-4, seed=42,
-          min_snr_gamma=5.0, mixed_precision="bf16", output_name="cat", resolution="512")  # fmt: skip
+          min_snr_gamma=5.0, mixed_precision="bf16", output_name="cat", resolution="512",
+          sample_prompts="a cat --w 512 --n bad\na dog")  # fmt: skip
     lost = {line.split(" = ")[0] for line in found.not_carried}
     assert {"stop_text_encoder_training", "train_data_dir", "pretrained_model_name_or_path"} <= lost
     assert not any(name.startswith(("flux", "t5", "sd3")) for name in lost)

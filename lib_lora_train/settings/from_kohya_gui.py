@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .found import Found
+from .found import Found, valid
 from .from_command_line import options_of
 from .from_sd_options import whole
 
@@ -47,7 +47,8 @@ _DEFAULTS = {"factor": -1, "unit": 1, "train_on_input": True, "LyCORIS_preset": 
 _FOREIGN = ("flux1_", "sd3_", "hunyuan_", "anima_", "lumina_", "t5xxl", "clip_g", "clip_l", "img_", "txt_", "single_",
             "double_", "huggingface_", "ggpo_", "train_double_", "train_single_", "dynamo_")  # fmt: skip
 _FORM = {
-    "LoRA_type", "noise_offset_type", "epoch", "lr_warmup", "additional_parameters", "model_list", "save_as_bool",
+    "LoRA_type", "noise_offset_type", "epoch", "sample_prompts", "lr_warmup", "additional_parameters", "model_list",
+    "save_as_bool",
     "logit_mean", "logit_std", "mode_scale", "pos_emb_random_crop_rate", "weighting_scheme", "split_mode",
     "train_blocks", "discrete_flow_shift", "model_prediction_type", "timestep_sampling", "guidance_scale",
     "apply_t5_attn_mask", "split_qkv", "cpu_offload_checkpointing", "blocks_to_swap", "show_timesteps", "ae", "in_dims",
@@ -74,7 +75,16 @@ def read_kohya_gui(values: Mapping[str, Any], folders: bool = False) -> Found:
     options |= _length(form) | _parts(form) | _noise(form, options) | _network(form)
     more, lost = options_of(str(form["additional_parameters"])) if form.get("additional_parameters") else ({}, [])
     found = whole({**options, **more}, "kohya_ss", folders)
-    return Found(found.settings, found.source, lost + found.not_carried, found.translated)
+    settings = found.settings | _prompts(form.get("sample_prompts"))
+    return Found(settings, found.source, lost + found.not_carried, found.translated)
+
+
+def _prompts(text: Any) -> dict[str, str]:
+    """The form holds the prompts themselves; what stands behind them (`--w 512`) means the same here."""
+    if not isinstance(text, str):
+        return {}
+    lines = [line.strip() for line in text.splitlines()]
+    return valid({"sample_prompts": "\n".join(line for line in lines if line and not line.startswith("#"))})[0]
 
 
 def _length(form: Mapping[str, Any]) -> dict[str, Any]:

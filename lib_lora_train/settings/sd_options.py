@@ -146,10 +146,12 @@ WHY: dict[str, str] = {
     **dict.fromkeys(("metadata_title", "metadata_author", "metadata_description", "metadata_license",
                      "metadata_tags"), _LABEL),
     "no_metadata": "the recipe always travels in the file",
+    "sample_prompts": "a file of prompts there, copy its lines",
 }  # fmt: skip
 _READERS: dict[str, Callable[[str], Any]] = {"bool": flag, "int": count, "float": number, "text": str, "choice": str}
 # What belongs to the user and this machine, never to somebody else's file.
-_OURS = ("make_thumbnail", "publish_snapshots", "cache_latents_to_disk", "cache_size_gb", "vae_batch_size")
+_OURS = ("make_thumbnail", "publish_snapshots", "cache_latents_to_disk", "cache_size_gb", "vae_batch_size",
+         "sample_prompts")  # fmt: skip
 
 
 def option(name: str) -> Option | None:
