@@ -27,13 +27,16 @@ def draw(request: PictureRequest, model: Any) -> list[Image]:
 
 @contextmanager
 def _kept_choice(title: str) -> Iterator[None]:
-    """Put the chosen checkpoint back, unless the user chose another one meanwhile (which the host would undo)."""
-    from modules import shared
+    """Put the chosen checkpoint back, unless the user chose another one meanwhile (which the host would undo).
 
-    data = shared.opts.data
-    before = data.get("sd_model_checkpoint")
+    Titles get their hash when a checkpoint is loaded for the first time, so not they are compared but what they name.
+    """
+    from modules import sd_models, shared
+
+    data, named = shared.opts.data, sd_models.checkpoint_aliases
+    before, asked = data.get("sd_model_checkpoint"), named.get(title)
     try:
         yield
     finally:
-        if data.get("sd_model_checkpoint") == title:
+        if named.get(data.get("sd_model_checkpoint")) is asked:
             data["sd_model_checkpoint"] = before

@@ -63,7 +63,7 @@ var trainLora = window.trainLora || {};
     const chart = tl.chart.chart();
     const numbers = el('p', { class: 'tl-head', id: 'train_lora_numbers' });
     const meanwhile = el('div', {}), trouble = el('div', { 'aria-live': 'polite' });
-    const samples = el('div', { class: 'tl-scroll', id: 'train_lora_samples' });
+    const samples = el('div', { class: 'tl-scroll tl-tall', id: 'train_lora_samples' });
     const log = el('ul', { class: 'tl-log', id: 'train_lora_log' });
     const nothing = el('div', {}, empty());
     let rows = ROWS;
@@ -71,7 +71,7 @@ var trainLora = window.trainLora || {};
       el('div', { class: 'tl-cols tl-even' },
         el('div', {}, el('div', { class: 'tl-panel' }, chart.node, numbers, el('div', { class: 'tl-row tl-tight' }, tl.saving.buttons(chart, trouble)), trouble),
           el('div', { class: 'tl-panel' }, el('h3', {}, 'Log'), log)),
-        el('div', { class: 'tl-panel' }, el('h3', {}, 'Samples'), samples, tl.wishes.panel())));
+        el('div', { class: 'tl-panel' }, el('h3', {}, 'Samples'), tl.wishes.panel(), samples)));
 
     function draw() {
       if (tl.current && !tl.current.chore && tl.current !== last) {

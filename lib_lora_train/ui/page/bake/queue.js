@@ -40,7 +40,7 @@ var trainLora = window.trainLora || {};
     function draw({ going, entries }) {
       const waiting = entries.filter((one) => !one.run && !one.problem).length;
       show(node, entries.length);
-      text(title, `Queue (${waiting} ${waiting === 1 ? 'waits' : 'wait'})`);
+      text(title, waiting ? `Queue (${waiting} ${waiting === 1 ? 'waits' : 'wait'})` : 'Queue');
       show(start, !going && waiting);
       show(hold, going);
       fill(list, entries, () => entries.map((entry, index) => row(entry, index, entries, change)));

@@ -92,7 +92,7 @@ var trainLora = window.trainLora || {};
     }
     function draw(run, busy) {
       fill(top, [run.name, run.state, run.error, run.notes, run.loras, facts(run), run.changes], () => head(run));
-      fill(pictures, [run.snapshots, run.samples, run.loras, run.state], () => [run.samples.length ? shots(run) : null,
+      fill(pictures, [run.snapshots, run.samples, run.loras, run.state], () => [run.samples.some((one) => one.index) || !run.snapshots.length && run.samples.length ? shots(run) : null,
         run.state === 'running' ? null : tl.keeping.snapshots(run, place)]);
       fill(deeds, [run.can_resume, run.loras, run.state, run.settings, busy], () => actions(run, busy, place, said));
       more.hidden = !run.snapshots.length || run.state === 'running';
