@@ -204,17 +204,13 @@ train_mode = "lora"
 
 [general_args.args]
 max_data_loader_n_workers = 1
-persistent_data_loader_workers = true
 pretrained_model_name_or_path = "base.safetensors"
 mixed_precision = "fp16"
 gradient_checkpointing = true
 seed = 23
 max_token_length = 225
-prior_loss_weight = 1.0
 clip_skip = 2
 max_train_epochs = 8
-xformers = true
-cache_latents = true
 
 [general_args.dataset_args]
 resolution = 768
@@ -223,7 +219,6 @@ batch_size = 2
 [network_args.args]
 network_dim = 32
 network_alpha = 16.0
-min_timestep = 0
 max_timestep = 900
 
 [network_args.args.network_args]
@@ -238,8 +233,6 @@ lr_scheduler = "cosine"
 learning_rate = 0.0001
 warmup_ratio = 0.05
 min_snr_gamma = 5
-loss_type = "l2"
-max_grad_norm = 1.0
 lr_scheduler_type = "LoraEasyCustomOptimizer.Rex"
 
 [optimizer_args.args.optimizer_args]
@@ -254,7 +247,6 @@ bucket_reso_steps = 64
 
 [saving_args.args]
 save_precision = "fp16"
-save_model_as = "safetensors"
 save_every_n_epochs = 2
 output_name = "cat"
 tag_occurrence = true
