@@ -1,4 +1,4 @@
-"""The command line: `python -m lib_lora_train train | resume | regularise | inspect | import | export`; without a web UI."""
+"""The command line: `python -m lib_lora_train train | resume | regularise | inspect | import | export`."""
 
 from __future__ import annotations
 
