@@ -6,6 +6,7 @@ import pytest
 
 from lib_lora_train.settings import load
 from lib_lora_train.settings.advice import advise
+from lib_lora_train.settings.from_sd_options import carry
 from lib_lora_train.settings.shown import unused
 
 
@@ -50,3 +51,16 @@ def test_what_goes_together_is_not_remarked(values):
 )
 def test_what_does_nothing_is_known(values):
     assert unused(load.from_mapping(values)) == [list(values)[-1]]
+
+
+def test_what_sd_scripts_says_of_pictures_and_captions_is_carried_over():
+    said = {
+        "color_aug": "True", "random_crop": "True", "face_crop_aug_range": "(2.0, 4.0)", "alpha_mask": "True",
+        "masked_loss": "True", "keep_tokens_separator": "|||", "secondary_separator": ";;", "caption_prefix": "photo of",
+        "caption_suffix": "in oil", "enable_wildcard": "True", "weighted_captions": "True", "token_warmup_min": "2",
+        "token_warmup_step": "0.25", "caption_dropout_every_n_epochs": "3",
+    }  # fmt: skip
+    found = carry(said)
+    assert found.lost == [] and found.values.keys() == said.keys()
+    settings = load.from_mapping(found.values)
+    assert settings.data.face_crop_aug_range == "2.0,4.0" and settings.captions.token_warmup_step == 0.25
