@@ -225,15 +225,14 @@ def test_arguments_are_never_evaluated(webui: WebUI, tmp_path: Path):
     """An optimiser knows its arguments when it is built: the run ends there, and says so."""
     (tmp_path / "a.png").write_bytes(png())
     evil = tmp_path / "evil"
+    small = {"resolution": "64", "min_bucket_reso": 64, "optimizer_type": "AdamW", "make_thumbnail": False}
     for text in (f"__import__('os').system('touch {evil}')", f"eps=open('{evil}','w')"):
-        settings = {"train_data_dir": str(tmp_path), "output_name": "fine", "optimizer_args": text, "resolution": "64"}
-        status, answer = webui.request("POST", f"{V1}/start", {"settings": settings})
-        if status == 200:
-            until(lambda: not webui.get(f"{V1}/status")["job"], 300)
-            told = webui.get(f"{V1}/events?run={answer['run']}&after=0")["events"]
-            [failed] = [event for event in told if event["event"] == "Failed"]
-            assert evil.name in failed["text"]
-        assert not evil.exists()
+        settings = {**small, "train_data_dir": str(tmp_path), "output_name": "fine", "optimizer_args": text}
+        run = webui.post(f"{V1}/start", {"settings": settings})["run"]
+        until(lambda: not webui.get(f"{V1}/status")["job"], 300)
+        told = webui.get(f"{V1}/events?run={run}&after=0")["events"]
+        [failed] = [event for event in told if event["event"] == "Failed"]
+        assert evil.name in failed["text"] and not evil.exists()
 
 
 def test_runs_and_pictures_are_asked_for_by_number_never_by_path(webui: WebUI):
