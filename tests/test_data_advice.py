@@ -56,9 +56,10 @@ def test_what_does_nothing_is_known(values):
 def test_what_sd_scripts_says_of_pictures_and_captions_is_carried_over():
     said = {
         "color_aug": "True", "random_crop": "True", "face_crop_aug_range": "(2.0, 4.0)", "alpha_mask": "True",
-        "masked_loss": "True", "keep_tokens_separator": "|||", "secondary_separator": ";;", "caption_prefix": "photo of",
-        "caption_suffix": "in oil", "enable_wildcard": "True", "weighted_captions": "True", "token_warmup_min": "2",
-        "token_warmup_step": "0.25", "caption_dropout_every_n_epochs": "3",
+        "masked_loss": "True", "keep_tokens_separator": "|||", "secondary_separator": ";;",
+        "caption_prefix": "photo of", "caption_suffix": "in oil", "enable_wildcard": "True",
+        "weighted_captions": "True",
+        "token_warmup_min": "2", "token_warmup_step": "0.25", "caption_dropout_every_n_epochs": "3",
     }  # fmt: skip
     found = carry(said)
     assert found.lost == [] and found.values.keys() == said.keys()
