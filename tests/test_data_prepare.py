@@ -204,6 +204,28 @@ def test_half_vaes_are_encoded_exactly_on_a_cpu(loan, folder, dtype):
     assert all(torch.equal(half.state_dict()[n], t) and half.state_dict()[n].dtype == dtype for n, t in weights.items())
 
 
+def test_a_vae_that_overflows_in_half_precision_is_upcast_as_a_copy(loan):
+    """As SDXL's on a card: a processor would have encoded in float32 at once."""
+
+    class OnCard(Encoder):
+        slow_in_half = ()
+
+    half = copy.deepcopy(loan.vae).half()
+    half.encoder.conv_in.weight.data *= 6e4
+    weights = {name: tensor.clone() for name, tensor in half.state_dict().items()}
+    encoder = OnCard(replace(loan, vae=half))
+    try:
+        quiet = encoder(torch.full((1, 3, 32, 32), 1e-3))[0]
+    except RuntimeError as error:  # torch 2.1 has no half convolutions on a processor
+        pytest.skip(str(error))
+    assert not encoder.upcast and torch.isfinite(quiet.mean).all()
+    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    got = encoder(picture)[0]
+    assert encoder.upcast
+    assert torch.equal(got.mean, copy.deepcopy(half).float().encode(picture).latent_dist.mean[0])
+    assert all(torch.equal(half.state_dict()[n], t) and t.dtype == torch.float16 for n, t in weights.items())
+
+
 def test_a_vae_that_gives_nan_is_named(loan):
     broken = copy.deepcopy(loan.vae)
     broken.encoder.conv_in.weight.data.fill_(float("nan"))

@@ -85,6 +85,8 @@ class Encoder:
     is not finite (some VAEs overflow in float16); `upcast` tells.
     """
 
+    slow_in_half = ("cpu",)  # kinds of devices
+
     def __init__(self, loan: Loan):
         self.loan = loan
         self.upcast = False
@@ -94,7 +96,7 @@ class Encoder:
         """`pictures` [B, 3, H, W] in -1..1. Raises DataError when the latents are not finite even in float32."""
         weight = next(self.loan.vae.parameters())
         half = weight.dtype not in (torch.float32, torch.float64)
-        mean, std = self._encode(pictures, exact=half and (self.upcast or weight.device.type == "cpu"))
+        mean, std = self._encode(pictures, exact=half and (self.upcast or weight.device.type in self.slow_in_half))
         if half and not self.upcast and not _finite(mean, std):
             self.upcast = True
             mean, std = self._encode(pictures, exact=True)
