@@ -108,9 +108,11 @@ def test_dialogs_keep_the_focus_and_give_it_back(ready):
         page.keyboard.press("Tab")
         inside = "document.activeElement === document.body || document.activeElement.closest('dialog') !== null"
         assert page.evaluate(inside), "the page behind is out of reach"
+    page.evaluate("document.addEventListener('keydown', (event) => { window.heard = event.key; })")
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog", state="detached")
     assert page.evaluate("document.activeElement.id") == "train_lora_import"
+    assert page.evaluate("window.heard") is None, "web UIs have shortcuts of their own"
 
 
 def test_recipe_cards_are_one_stop_and_arrows_choose(ready):

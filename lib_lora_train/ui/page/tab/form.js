@@ -66,7 +66,9 @@ var trainLora = window.trainLora || {};
     const missing = Object.entries(field.when || {}).find((condition) => !met(condition));
     if (!missing) return '';
     const [name, wanted] = missing;
-    const is = wanted.length ? wanted.map(shownValue).join(' or ') : 'above 0';
+    const any = { text: 'given', bool: 'on' }[fields[name].type] || 'above 0';
+    const names = wanted.map(shownValue);
+    const is = names.length ? [names.slice(0, -1).join(', '), names[names.length - 1]].filter(Boolean).join(' or ') : any;
     return `Does nothing now: only with “${fields[name].label}” ${is}.`;
   }
 

@@ -44,6 +44,16 @@ var trainLora = window.trainLora || {};
     return { list, select };
   }
 
+  /** Escape closes the dialog; the web UI's own shortcuts behind it do not hear of it. */
+  const escapes = (event) => event.key === 'Escape' && event.stopPropagation();
+
+  function open(dialog) {
+    tl.tab.frame.append(dialog);
+    window.addEventListener('keydown', escapes, true);
+    dialog.addEventListener('close', () => window.removeEventListener('keydown', escapes, true), { once: true });
+    dialog.showModal();
+  }
+
   /** A question in front of the page: words, or elements to fill in. `choices`: `[[label, value, main]]`; gives the value,
    * or null when closed. The browser keeps the focus inside and gives it back. */
   function ask(title, message, choices) {
@@ -64,8 +74,7 @@ var trainLora = window.trainLora || {};
       const dialog = el('dialog', { class: 'tl-dialog', 'aria-label': title, on: { cancel: () => close(null), keydown: enter } },
         el('h3', {}, title), typeof message === 'string' ? el('p', {}, message) : el('div', { class: 'tl-asked' }, message),
         el('div', { class: 'tl-row' }, buttons));
-      tl.tab.frame.append(dialog);
-      dialog.showModal();
+      open(dialog);
       const first = dialog.querySelector('input[type=text]');
       if (first) first.select();
     });
@@ -101,9 +110,8 @@ var trainLora = window.trainLora || {};
       several ? tl.dom.button('Previous', () => step(-1)) : null,
       several ? tl.dom.button('Next', () => step(1)) : null,
       tl.dom.button('Close', close, { autofocus: true })));
-    tl.tab.frame.append(dialog);
     step(0);
-    dialog.showModal();
+    open(dialog);
   }
 
   /** A progress track with its ARIA values; `set(done, total, words)`. */
