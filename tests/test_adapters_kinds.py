@@ -149,6 +149,21 @@ def test_all_tensors_learn_and_a_file_gives_them_back(name, place):
     assert dict(again.form.shapes) == dict(layer.form.shapes)
 
 
+@pytest.mark.parametrize("name", ["LoHa", "LoKr low rank", "LoRA DoRA", "GLoRA"])
+def test_backward_keeps_no_more_than_the_changed_weight(name):
+    """And gives the gradients of the plain computation."""
+    layer, module, x = made(SPECS[name], "linear")
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        y = trained(layer)(x, module, 1.0)
+    own = {t.data_ptr() for t in (*layer.tensors.values(), module.weight, x)}
+    assert sum(t.shape == module.weight.shape for t in kept if t.data_ptr() not in own) <= 1
+    y.square().sum().backward()
+    plain = torch.nn.functional.linear(x, layer.added(module)).square().sum()
+    for tensor, wanted in zip(layer.tensors.values(), torch.autograd.grad(plain, list(layer.tensors.values()))):
+        torch.testing.assert_close(tensor.grad, wanted)
+
+
 @pytest.mark.parametrize(("name", "place"), EVERY)
 def test_shrinking_scales_the_change(name, place):
     layer, module, _ = made(SPECS[name], place)

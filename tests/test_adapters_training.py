@@ -19,6 +19,7 @@ from lib_lora_train.adapters.spec import Spec
 from lib_lora_train.adapters.targets import Target
 from lib_lora_train.engine.run import run
 from lib_lora_train.events import Control
+from lib_lora_train.families.checkpointing import enable_checkpointing
 from lib_lora_train.settings.options_network import NetworkSettings
 
 SMALL = {"network_dim": 2, "network_alpha": 2, "conv_dim": 2, "conv_alpha": 2}
@@ -244,3 +245,24 @@ def test_a_run_goes_on_with_the_files_own_ranks_and_is_resumed_without_the_file(
         result = load_file(last_file(play(loan, settings, folder, resume=True), folder))
     assert {k: t.shape for k, t in result.items()} == {k: t.shape for k, t in first.items()}
     assert not all(torch.equal(result[key], tensor) for key, tensor in first.items())
+
+
+@pytest.mark.parametrize("name", ["LoHa", "DoRA", "DyLoRA"])
+def test_blocks_that_are_computed_twice_drop_out_alike(loan, name):
+    """Gradient checkpointing, around kinds that compute their weights twice as well."""
+    network = NetworkSettings(**{**SMALL, **NETWORKS[name], **DROPS}, train_text_encoder=False)
+
+    def gradients(on):
+        adapters = build(loan, network, seed=1)
+        adapters.attach()
+        enable_checkpointing(loan, on)
+        try:
+            with adapters.dropping(1, ["a", "b"]):
+                outputs(loan).square().mean().backward()
+        finally:
+            enable_checkpointing(loan, False)
+            adapters.detach()
+        return [p.grad for p in adapters.parameters("unet")]
+
+    for plain, twice in zip(gradients(False), gradients(True), strict=True):
+        torch.testing.assert_close(plain, twice)

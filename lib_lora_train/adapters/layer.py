@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .drops import LayerDrops
 from .spec import Spec
@@ -30,6 +31,11 @@ class Form:
     unit: int = 1  # DyLoRA: ranks trained at once
     limit: float = 0.0  # OFT, BOFT: how far it may turn, 0: at will
     constants: Mapping[str, float] = field(default_factory=dict)  # 0-dimensional tensors of the file besides alpha
+
+    @property
+    def makes_weights(self) -> bool:
+        """Whether each pass makes a weight of the layer's size; plain LoRAs need not."""
+        return self.kind not in ("LoRA", "LoCon", "DyLoRA") or DORA in self.shapes
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,8 @@ class Layer:
     def __call__(self, x: Tensor, module: nn.Module, multiplier: float, drops: LayerDrops | None = None) -> Tensor:
         """What is added to `module`'s output for `x` [B, ...]."""
         bias = self.bias_change()
-        y = respond(module, x, self.added(module).to(x.dtype), None if bias is None else bias.to(x.dtype))
+        weight = recomputed(lambda: self.added(module).to(x.dtype))
+        y = respond(module, x, weight, None if bias is None else bias.to(x.dtype))
         return multiplier * (y if drops is None else drops.modules(drops.channels(drops.neurons(y), y, module)))
 
     def shrink(self, ratio: float) -> None:
@@ -136,6 +143,11 @@ def respond(module: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None = 
     if isinstance(module, nn.GroupNorm):
         return F.group_norm(x, module.num_groups, weight, bias, module.eps)
     return F.linear(x, weight, bias)
+
+
+def recomputed(change: Callable[[], Tensor]) -> Tensor:
+    """What `change` gives. For backward it is computed once more: its way there has several times a layer's numbers."""
+    return checkpoint(change, use_reentrant=False, preserve_rng_state=False)
 
 
 def decomposed(weight: Tensor, change: Tensor, magnitudes: Tensor) -> Tensor:

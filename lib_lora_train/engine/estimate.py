@@ -91,7 +91,7 @@ def estimate(
         steps=long.steps,
         epochs=long.epochs,
         seconds=round(long.steps * per_step, 1),
-        memory_gb=round(_memory_gb(settings, family, status, size.numbers), 2),
+        memory_gb=round(_memory_gb(settings, family, status, size), 2),
         file_mb=file_mb(size.modules, size.numbers, settings),
         snapshots=_files(settings, long),
     )
@@ -104,10 +104,12 @@ def file_mb(modules: int, numbers: int, settings: Settings) -> float:
 
 @dataclass(frozen=True)
 class _Size:
-    """Of the adapters: layers, and numbers in them."""
+    """Of the adapters: layers, numbers in them, and numbers of the weights that each pass makes anew (all kinds but
+    plain LoRA)."""
 
     modules: int
     numbers: int
+    made: int = 0
 
 
 def _usual(network: NetworkSettings, family: _Family) -> _Size:
@@ -122,7 +124,9 @@ def _outlined(network: NetworkSettings, outline: Outline) -> _Size:
         planned = plan(outline, network)
     except SettingsError:  # refused before the start, with what is wrong
         return _Size(0, 0)
-    return _Size(len(planned), sum(math.prod(shape) for one in planned for shape in one.form.shapes.values()))
+    numbers = sum(math.prod(shape) for one in planned for shape in one.form.shapes.values())
+    made = sum(math.prod(one.place.shape) for one in planned if one.form.makes_weights)
+    return _Size(len(planned), numbers, made)
 
 
 def _half(settings: Settings, status: Status) -> bool:
@@ -136,11 +140,11 @@ def _area(settings: Settings, family: _Family) -> float:
     return width * height / family.side**2
 
 
-def _memory_gb(settings: Settings, family: _Family, status: Status, trained: int) -> float:
+def _memory_gb(settings: Settings, family: _Family, status: Status, size: _Size) -> float:
     training, wide = settings.training, 1 if _half(settings, status) else 2
-    kept = family.kept_gb * _area(settings, family) * training.train_batch_size * wide
+    kept = family.kept_gb * _area(settings, family) * training.train_batch_size * wide + size.made * 2 * wide / 2**30
     kept *= _CHECKPOINTED_MEMORY if training.gradient_checkpointing else 1.0
-    adapters = trained * (8 + KINDS[settings.optimizer.optimizer_type].state_bytes) / 2**30
+    adapters = size.numbers * (8 + KINDS[settings.optimizer.optimizer_type].state_bytes) / 2**30
     width, height = size_of(settings.data.resolution)
     encoding = _VAE_GB * width * height / 512**2 * settings.data.vae_batch_size * wide
     return _FIXED_GB + max(kept + adapters, encoding)
