@@ -189,6 +189,14 @@ def test_stop_keeps_what_was_trained(loan, data, root):
     assert last_file(events, folder).is_file() and state.exists(folder.state)
 
 
+def test_a_stopped_runs_file_tells_the_epoch_it_came_to(loan, data, root):
+    folder, control = folder_in(root), Control()
+    for event in run_module.run(loan, recipe(data, max_train_epochs=4), control, folder):
+        control.stop() if isinstance(event, Progress) and event.step == 3 else None
+    metadata = lora_file.read_metadata(folder.snapshots / "tiny.safetensors")
+    assert (metadata["ss_steps"], metadata["ss_epoch"], metadata["ss_num_epochs"]) == ("3", "1", "4")
+
+
 def test_stop_before_training_ends_without_a_file(loan, data, root):
     folder, control = folder_in(root), Control()
     events = []
