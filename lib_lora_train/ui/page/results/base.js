@@ -6,7 +6,7 @@ var trainLora = window.trainLora || {};
 
   function panel() {
     const { el, show } = tl.dom;
-    const node = el('details', { id: 'train_lora_base', class: 'tl-run', hidden: true, on: { toggle: () => node.open && list.refresh() } },
+    const node = el('details', { id: 'train_lora_base', class: 'tl-panel tl-base', hidden: true, on: { toggle: () => node.open && list.refresh() } },
       el('summary', {}, 'What the base knows, without any LoRA'));
     const list = tl.sheets.list(null, () => tl.tab.showing('results'));
     node.append(list.node);
