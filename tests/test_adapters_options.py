@@ -118,7 +118,7 @@ def test_the_files_own_parts_must_be_those_that_are_trained(loan):
         from_tensors(loan, tensors, NetworkSettings(train_text_encoder=False))
 
 
-@pytest.mark.parametrize("option", [*FORMS, *RATES, *ELSEWHERE - {"network_weights", "dim_from_weights"}])
+@pytest.mark.parametrize("option", [*FORMS, *RATES, *sorted(ELSEWHERE - {"network_weights", "dim_from_weights"})])
 def test_what_other_programs_are_told_is_read_back(option):
     """Metadata in sd-scripts' and LyCORIS' names, through the reading of their files."""
     value, needs = {**FORMS, **RATES}.get(option, (0.25, {}))
