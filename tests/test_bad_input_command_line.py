@@ -38,7 +38,7 @@ def _of_other_kinds(tensors: dict) -> dict[str, tuple[dict, str]]:
         "sdxl": ({**texts, **unet}, "is for SDXL"),
         "sd2": (sd2, "is for SD2"),
         "nan": ({k: t * float("nan") for k, t in tensors.items()}, "not finite"),
-        "loha": ({"lora_unet_x.hada_w1_a": torch.ones(2, 2)}, "LoHa"),
+        "loha": ({"lora_unet_x.hada_w1_a": torch.ones(2, 2)}, "incomplete"),
         "stray": ({"weight": torch.ones(2)}, "not a LoRA"),
         "half": ({k: t for k, t in tensors.items() if "up" not in k.split(".")[1]}, "incomplete"),
     }

@@ -70,7 +70,7 @@ def _check_name(settings: Settings, host: Host, confirm_overwrite: bool) -> None
 def check_twin(settings: Settings, host: Host) -> None:
     """Raises SettingsError when another folder has a LoRA of that name: the web UI would show only one of them."""
     path = names.lora_path(host.lora_dir(), settings.naming.output_name, settings.naming.output_folder)
-    other = twin(host.lora_dir(), path)
+    other = twin(host, path)
     if other is not None:
         raise SettingsError(
             f"There is a LoRA “{path.stem}” already: {other.relative_to(host.lora_dir()).as_posix()}. The web UI knows "

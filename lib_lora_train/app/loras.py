@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..export.lora_file import read_metadata
+from ..hosts.base import Host
 from ..settings.from_metadata import recipe_of
 from .refusals import NotFound
 
@@ -22,10 +23,10 @@ def find(lora_dir: Path, name: str) -> Path:
     raise NotFound(f"There is no LoRA {name[:80]!r} as .safetensors in the LoRA folder.", "Refresh the cards.")
 
 
-def twin(lora_dir: Path, path: Path) -> Path | None:
-    """Another LoRA of that file's name, in another folder; None when there is none."""
-    there = path.exists()
-    alike = (file for file in _files(lora_dir) if file.stem == path.stem)
+def twin(host: Host, path: Path) -> Path | None:
+    """Another LoRA of that file's name, in another folder; None when there is none. What runs keep is no other one."""
+    there, runs = path.exists(), host.data_dir()
+    alike = (file for file in _files(host.lora_dir()) if file.stem == path.stem and runs not in file.parents)
     return next((file for file in alike if file != path and not (there and file.samefile(path))), None)
 
 

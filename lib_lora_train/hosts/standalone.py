@@ -134,8 +134,9 @@ class StandaloneHost:
         return self._data_dir
 
     def loras(self) -> dict[str, Path]:
-        """Every LoRA that prompts can name."""
-        return {path.stem: path for path in sorted(self._lora_dir.rglob("*.safetensors"))}
+        """Every LoRA that prompts can name; runs keep theirs to themselves, also where they lie in the LoRA folder."""
+        found = sorted(self._lora_dir.rglob("*.safetensors"))
+        return {path.stem: path for path in found if self._data_dir not in path.parents}
 
     def release(self, path: Path) -> None:
         """LoRAs are read whole and never kept open."""

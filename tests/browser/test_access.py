@@ -32,7 +32,8 @@ HERE = """() => {
 def opened(page, name: str) -> str:
     page.click(f"#train_lora_tab_{name}")
     page.wait_for_selector(f"#train_lora_panel_{name} > *")
-    page.wait_for_timeout(300)
+    page.wait_for_timeout(800)  # what the recipe's check finds is drawn
+    page.wait_for_function("!trainLora.recipe.checking")
     return f"#train_lora_panel_{name}"
 
 

@@ -263,7 +263,7 @@ def test_notification_and_sound_are_off_until_wanted(ready, stage):
           Notification.requestPermission = async () => 'granted';
         }"""
     )
-    stage.engine.pause_s = 0.01
+    stage.engine.pause_s = 0.1
     start(page)
     finished(page)
     assert page.evaluate("told") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -21,9 +22,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 class SmallHost(StandaloneHost):
     """A device on which two pictures at once do not fit."""
 
+    pause_s = 0.0
+
     @contextmanager
     def lend(self):
         def look(module, args, kwargs):
+            time.sleep(self.pause_s)
             if (args[0] if args else kwargs["sample"]).shape[0] > 1:
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
@@ -54,6 +58,7 @@ def test_measured_figures_take_the_place_of_the_guess(page, tmp_path, tiny_check
         page.wait_for_selector("#train_lora_measured .tl-ok:has-text('It fits')", timeout=90000)
         page.evaluate("trainLora.recipe.set('network_dim', 9)")
         assert not page.inner_text("#train_lora_measured"), "what was measured was another recipe"
+        host.pause_s = 2.0
         page.click("#train_lora_measure")
         page.wait_for_selector("#train_lora_runbar:visible")
         page.click("#train_lora_stop")

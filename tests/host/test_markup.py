@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def visitor(browser, webui: WebUI) -> Iterator[WebPage]:  # noqa: F811
+def visitor(webui: WebUI, browser) -> Iterator[WebPage]:  # noqa: F811
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     visit = WebPage(context.new_page(), webui).open()
     yield visit
