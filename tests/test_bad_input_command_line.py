@@ -62,7 +62,7 @@ def test_what_cannot_be_continued_from_is_refused_at_the_click(program):
         body = program.refused(network_weights=str(program.root / f"{name}.safetensors"))
         assert what in body["error"] and body["field"] == "network_weights", (name, body)
     body = program.refused(network_weights="good.safetensors", network_dim=4)
-    assert "has the rank 2, the recipe 4" in body["error"] and "Set the rank to 2." in body["remedy"]
+    assert "has the rank 2, the recipe 4" in body["error"] and "Set the rank to 2, or" in body["remedy"]
     body = program.refused(network_weights="good.safetensors", train_text_encoder=False)
     assert "also holds the text encoder" in body["error"] and "Switch on" in body["remedy"]
     assert "nowhere" in program.refused(network_weights="nowhere.safetensors")["error"]
