@@ -47,9 +47,9 @@ def test_the_file_is_mapped_not_copied(host, tiny_checkpoint):
         span = [f(p.data_ptr() + end * p.nbytes for p in parameters) for f, end in ((min, 0), (max, 1))]
         assert span[1] - span[0] <= tiny_checkpoint.stat().st_size  # one stretch of memory
         if MAPS.exists():
-            line = next(line for line in MAPS.read_text().splitlines() if str(tiny_checkpoint) in line)
-            first, last = (int(number, 16) for number in line.split()[0].split("-"))
-            assert first <= span[0] and span[1] <= last
+            lines = [line.split()[0] for line in MAPS.read_text().splitlines() if str(tiny_checkpoint) in line]
+            mapped = [[int(number, 16) for number in line.split("-")] for line in lines]  # other tests may map it too
+            assert any(first <= span[0] and span[1] <= last for first, last in mapped)
         assert torch.isfinite(output(loan)).all()
         assert loan.identity.title == tiny_checkpoint.name
     assert digest(tiny_checkpoint) == before
