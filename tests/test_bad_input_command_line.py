@@ -44,6 +44,25 @@ def _of_other_kinds(tensors: dict) -> dict[str, tuple[dict, str]]:
     }
 
 
+def test_arguments_that_no_optimiser_takes_are_refused_at_the_click(program):
+    for kind, args, what, allowed in (
+        (
+            "AdamW",
+            "weight_decoy=1",
+            "AdamW has no argument `weight_decoy`",
+            "`weight_decay`? AdamW takes amsgrad=False",
+        ),
+        ("AdamW8bit", "betas=nonsense", "`betas=nonsense` is not a number", "betas=0.9,0.99"),
+        ("AdamW", "decay", "`decay` is no `name=value`", "AdamW takes amsgrad=False, betas=(0.9, 0.999)"),
+        ("AdaFactor", "eps=1", "Adafactor refuses its arguments", "eps=(1e-30, 0.001)"),
+    ):
+        for route in ("start", "queue/add", "measure"):
+            body = program.refused(route, optimizer_type=kind, optimizer_args=args)
+            assert what in body["error"] and allowed in body["remedy"], (route, body)
+            assert body["field"] == "optimizer_args"
+    program.trained(optimizer_args="weight_decay=0.1 betas=0.9,0.95")
+
+
 def test_what_cannot_be_continued_from_is_refused_at_the_click(program):
     program.trained(output_name="good")
     good = program.loras / "good.safetensors"

@@ -182,10 +182,14 @@ def test_prodigy_refuses_two_rates_with_a_remedy():
     "text, message, remedy",
     [
         ("weight_decoy=0.1", "weight_decoy", "weight_decay"),
+        ("weight_decoy=0.1", "no argument `weight_decoy`", "betas=(0.9, 0.999)"),
+        ("zzz=1", "no argument `zzz`", "AdamW takes amsgrad=False, betas=(0.9, 0.999), "),
         ("weight_decay", "name=value", "pairs"),
-        ("weight_decay=__import__('os').system('x')", "weight_decay", ""),
-        ("betas=0.9", "refuses", "examples"),
-        ("weight_decay=-1", "refuses", "examples"),
+        ("weight_decay=__import__('os').system('x')", "weight_decay", "weight_decay=0.01"),
+        ("betas=0.9", "refuses", "betas=(0.9, 0.999)"),
+        ("betas='a','b'", "refuses", "betas=(0.9, 0.999)"),
+        ("weight_decay=-1", "refuses", "weight_decay"),
+        ("fused=True foreach=True", "refuses", "fused=None"),
         ("lr=1", "lr", "fields of its own"),
     ],
 )
@@ -194,6 +198,14 @@ def test_bad_arguments_are_named(text, message, remedy):
         optimizers.build(settings(args=text), {"unet": parameters(2)}, CPU)
     assert message in caught.value.message and remedy in caught.value.remedy
     assert caught.value.field == "optimizer_args"
+
+
+def test_what_an_optimiser_reads_only_when_it_steps_is_tried_on_a_toy():
+    with pytest.raises(SettingsError, match="Adafactor refuses") as caught:
+        optimizers.chosen(settings("AdaFactor", args="eps=0.1"), CPU, [])
+    assert "eps=(1e-30, 0.001)" in caught.value.remedy and caught.value.field == "optimizer_args"
+    name, args = optimizers.chosen(settings("AdaFactor", args="eps=1e-20,0.1"), CPU, [])
+    assert name == "AdaFactor" and args["eps"] == (1e-20, 0.1)
 
 
 def test_arguments_may_hold_spaces_inside_a_value():

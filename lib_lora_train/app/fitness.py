@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 import tempfile
 
+import torch
+
 from ..adapters.check import check, forms_in
 from ..adapters.load import read
 from ..adapters.plan import plan
 from ..adapters.targets import places
 from ..data import layout
 from ..engine.estimate import estimate
+from ..engine.optimizers import chosen
 from ..errors import DataError, ExportError, HostError, SettingsError
 from ..export import names
 from ..export.folder import explained
@@ -28,9 +31,9 @@ from .refusals import Conflict
 def checked(settings: Settings, host: Host, confirm_overwrite: bool = False) -> Settings:
     """The settings to run, with the file to continue from as a whole path: a run's folder is read from anywhere.
 
-    Raises SettingsError (advice of level error, no pictures, a file to continue from that does not fit), Forbidden,
-    HostError (nothing to train on), Conflict (a LoRA of that name exists and `confirm_overwrite` is not set),
-    ExportError (no place to save to).
+    Raises SettingsError (advice of level error, no pictures, arguments that the optimiser does not take, a file to
+    continue from that does not fit), Forbidden, HostError (nothing to train on), Conflict (a LoRA of that name exists
+    and `confirm_overwrite` is not set), ExportError (no place to save to).
     """
     for advice in advise(settings):
         if advice.level == "error":
@@ -38,6 +41,7 @@ def checked(settings: Settings, host: Host, confirm_overwrite: bool = False) -> 
     trust.check_folders(settings, host)
     _check_host(host)
     _check_pictures(settings)
+    _check_optimizer(settings, host)
     _check_name(settings, host, confirm_overwrite)
     _check_place(settings, host)
     return _with_weights(settings, host)
@@ -55,6 +59,12 @@ def _check_pictures(settings: Settings) -> None:
         layout.find(settings.data)
     except DataError as error:
         raise SettingsError(error.message, error.remedy, error.field or "train_data_dir") from error
+
+
+def _check_optimizer(settings: Settings, host: Host) -> None:
+    """Its arguments are free text, and only the optimiser itself knows what it takes."""
+    card = host.status().on_card and torch.cuda.is_available()
+    chosen(settings.optimizer, torch.device("cuda" if card else "cpu"), [])
 
 
 def _check_name(settings: Settings, host: Host, confirm_overwrite: bool) -> None:

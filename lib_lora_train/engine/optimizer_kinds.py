@@ -77,11 +77,11 @@ def rate_argument(rate: float, args: Mapping[str, Any]) -> float | None:
 def problem_on(name: str, device: torch.device) -> str:
     """Why this optimiser cannot run on `device`, "" when it can: it is imported, and takes one step on a toy."""
     try:
-        _try_out(KINDS[name], device)
+        take_step(KINDS[name].load(), KINDS[name].defaults, device)
     except ImportError as error:
         return f"{name} needs the package {KINDS[name].package or error.name or error}, which is not installed."
     except (OSError, RuntimeError, AttributeError, NameError, NotImplementedError, TypeError) as error:
-        return f"{name} does not run on this device ({_first_line(error)})."
+        return f"{name} does not run on this device ({first_line(error)})."
     return ""
 
 
@@ -92,15 +92,16 @@ def remedy_for(name: str) -> str:
     return f'Run "{sys.executable}" -m pip install {KINDS[name].package} and restart, or choose AdamW.'
 
 
-def _try_out(kind: Kind, device: torch.device) -> None:
-    """4096 numbers are the fewest that bitsandbytes keeps in 8 bits."""
+def take_step(cls: type[torch.optim.Optimizer], args: Mapping[str, Any], device: torch.device) -> None:
+    """One step of a toy. 4096 numbers are the fewest that bitsandbytes keeps in 8 bits."""
     toy = nn.Parameter(torch.zeros(64, 64, device=device))
     toy.grad = torch.ones_like(toy)
-    optimizer = kind.load()([toy], lr=rate_argument(1.0, kind.defaults), **kind.defaults)
+    optimizer = cls([toy], lr=rate_argument(1.0, args), **args)
     if hasattr(optimizer, "train"):
         optimizer.train()
     optimizer.step()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, short; its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

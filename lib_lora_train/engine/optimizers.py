@@ -6,7 +6,7 @@ import ast
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from torch import nn
 from ..adapters.adapter_set import Portion
 from ..errors import SettingsError
 from ..settings.schema import OptimizerSettings
-from .optimizer_kinds import KINDS, drives_itself, problem_on, rate_argument, remedy_for
+from .optimizer_kinds import KINDS, drives_itself, first_line, problem_on, rate_argument, remedy_for, take_step
 
 ADAPTIVE_RATE = "Adaptive optimisers take one rate: set the master rate to 1 and the other rates to 0 (master)."
 
@@ -96,14 +96,23 @@ def build(settings: OptimizerSettings, portions: Portions, device: torch.device)
     or a package that is missing and has no substitute.
     """
     groups, notes = _groups(settings, portions)
-    name = _runnable(settings.optimizer_type, device, notes)
-    kind = KINDS[name]
-    if kind.one_rate and len({g.rate for g in groups}) > 1:
+    name, args = chosen(settings, device, notes)
+    if KINDS[name].one_rate and len({g.rate for g in groups}) > 1:
         raise SettingsError(f"{name} cannot train parts at different rates.", ADAPTIVE_RATE, "text_encoder_lr")
-    args = {**kind.defaults, **parse_args(settings.optimizer_args, kind.load())}
     if drives_itself(args):
         notes.append(f"{name} with relative_step=True sets its rates by itself: rates and scheduler are not used.")
-    return Built(_construct(kind.load(), groups, args), name, args, groups, notes)
+    return Built(_construct(KINDS[name].load(), groups, args), name, args, groups, notes)
+
+
+def chosen(settings: OptimizerSettings, device: torch.device, notes: list[str]) -> tuple[str, dict[str, Any]]:
+    """The kind that will run and its arguments, tried on a toy; `notes` is added to. Needs no network, so that bad
+    arguments are refused before a run: many kinds read theirs only when they step. Raises SettingsError."""
+    name = _runnable(settings.optimizer_type, device, notes)
+    kind = KINDS[name]
+    args = {**kind.defaults, **parse_args(settings.optimizer_args, kind.load())}
+    with _refusing(kind.load()):
+        take_step(kind.load(), args, device)
+    return name, args
 
 
 def _runnable(name: str, device: torch.device, notes: list[str]) -> str:
@@ -142,43 +151,65 @@ def _construct(
 ) -> torch.optim.Optimizer:
     values = [{"params": group.parameters, "lr": rate_argument(group.rate, args)} for group in groups]
     highest = rate_argument(max(group.rate for group in groups), args)
-    try:
+    with _refusing(cls):
         optimizer = cls(values, lr=highest, **args)
-    except (TypeError, ValueError, IndexError) as error:
-        raise SettingsError(
-            f"{cls.__name__} refuses its arguments: {error}.", "See the examples at the field.", "optimizer_args"
-        ) from error
     if hasattr(optimizer, "train"):  # schedule-free: they train on other weights than they give
         optimizer.train()
     return optimizer
 
 
+@contextmanager
+def _refusing(cls: type[torch.optim.Optimizer]) -> Iterator[None]:
+    """What an optimiser raises for arguments that it cannot use; the device is known to be good."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError, RuntimeError) as error:
+        raise SettingsError(
+            f"{cls.__name__} refuses its arguments: {first_line(error)}.", _allowed(cls), "optimizer_args"
+        ) from error
+
+
+def _names(cls: type[torch.optim.Optimizer]) -> list[str]:
+    return sorted(set(inspect.signature(cls).parameters) - {"params", "lr"})
+
+
+def _allowed(cls: type[torch.optim.Optimizer]) -> str:
+    """What a user may write, with the values that hold otherwise."""
+    known = inspect.signature(cls).parameters
+    shown = (
+        name if (value := known[name].default) is inspect.Parameter.empty else f"{name}={value}" for name in _names(cls)
+    )
+    return f"{cls.__name__} takes {', '.join(shown)}."
+
+
 def parse_args(text: str, cls: type[torch.optim.Optimizer]) -> dict[str, Any]:
     """`weight_decay=0.01 betas=0.9,0.99` as literals (never evaluated). Raises SettingsError on anything else."""
-    allowed = set(inspect.signature(cls).parameters) - {"params", "lr"}
     args: dict[str, Any] = {}
     for item in re.split(r"\s+(?=\w+\s*=)", text.strip()) if text.strip() else []:
         name, equals, value = (part.strip() for part in item.partition("="))
         if not equals or not name:
-            raise SettingsError(f"`{item}` is no `name=value`.", "Write pairs separated by spaces.", "optimizer_args")
-        if name not in allowed:
-            raise _unknown(name, allowed, cls.__name__)
+            remedy = f"Write pairs separated by spaces. {_allowed(cls)}"
+            raise SettingsError(f"`{item}` is no `name=value`.", remedy, "optimizer_args")
+        if name not in _names(cls):
+            raise _unknown(name, cls)
         args[name] = _literal(name, value)
     return args
 
 
-def _unknown(name: str, allowed: Iterable[str], kind: str) -> SettingsError:
-    near = difflib.get_close_matches(name, sorted(allowed), n=1, cutoff=0.5)
-    remedy = f"Did you mean `{near[0]}`?" if near else f"It takes {', '.join(sorted(allowed))}."
+def _unknown(name: str, cls: type[torch.optim.Optimizer]) -> SettingsError:
+    near = difflib.get_close_matches(name, _names(cls), n=1, cutoff=0.5)
+    remedy = f"Did you mean `{near[0]}`? {_allowed(cls)}" if near else _allowed(cls)
     if name == "lr":
         remedy = "The rate has fields of its own."
-    return SettingsError(f"{kind} has no argument `{name}`.", remedy, "optimizer_args")
+    return SettingsError(f"{cls.__name__} has no argument `{name}`.", remedy, "optimizer_args")
 
 
 def _literal(name: str, value: str) -> Any:
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
         raise SettingsError(
-            f"`{name}={value}` is not a number, True, False or a list of numbers.", "", "optimizer_args"
+            f"`{name}={value}` is not a number, True, False or a list of numbers.",
+            "Write values as in `weight_decay=0.01 betas=0.9,0.99`.",
+            "optimizer_args",
         ) from error
