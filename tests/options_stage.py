@@ -186,7 +186,7 @@ def _look(seen: Seen, event: Any, loan: Loan) -> None:
     if isinstance(event, Progress):
         seen.rates.append(event.lr)
         seen.losses.append(event.loss)
-        seen.checkpointing |= loan.unet.is_gradient_checkpointing
+        seen.checkpointing |= "forward" in vars(loan.unet.mid_block.resnets[0])
     if isinstance(event, Phase) and event.name == "latents":
         seen.encodings += 1
 

@@ -8,11 +8,12 @@ from engine_stage import lent, pictures, recipe
 
 from lib_lora_train.data.types import Batch, SampleKey
 from lib_lora_train.engine import precision, step
-from lib_lora_train.engine.bake import checkpointed, tools
+from lib_lora_train.engine.bake import tools
 from lib_lora_train.engine.precision import LossScaler
 from lib_lora_train.engine.prepare import encoder
 from lib_lora_train.engine.step import Stepper
 from lib_lora_train.errors import NotFinite, SettingsError
+from lib_lora_train.families.checkpointing import enable_checkpointing
 
 
 @pytest.fixture(scope="module")
@@ -217,11 +218,12 @@ def test_checkpointing_gives_the_same_gradients(made, loan):
     finish(one._accumulate([batch(0, 1)]))
     plain = gradients(one)
     runs = []
-    hook = loan.unet.mid_block.resnets[1].register_forward_pre_hook(lambda *_: runs.append(1))
-    with checkpointed(loan.unet, True):
-        finish(one._accumulate([batch(0, 1)]))
+    hook = loan.unet.mid_block.resnets[1].conv1.register_forward_pre_hook(lambda *_: runs.append(1))
+    enable_checkpointing(loan, True)
+    finish(one._accumulate([batch(0, 1)]))
+    enable_checkpointing(loan, False)
     hook.remove()
     assert len(runs) == 2  # once forward, once more in backward
     for a, b in zip(gradients(one), plain, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
-    assert not loan.unet.training and not loan.unet.is_gradient_checkpointing
+    assert not loan.unet.training

@@ -60,7 +60,7 @@ FAULTS = {
     "adapters": (run_module, "tools"),
     "latents": (prepare, "prepare"),
     "texts": (prepare.TextCache, "fill"),
-    "attach": ("lib_lora_train.engine.bake", "checkpointed"),
+    "attach": ("lib_lora_train.engine.bake", "enable_checkpointing"),
     "batches": ("lib_lora_train.data.loader.Loader", "batches"),
     "predict": ("lib_lora_train.families.sd1.SD1", "predict"),
     "loss": ("lib_lora_train.objectives.objective.Objective", "losses"),

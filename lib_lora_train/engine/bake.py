@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..adapters.adapter_set import AdapterSet
 from ..adapters.build import build, from_tensors
@@ -24,6 +24,7 @@ from ..events import Control
 from ..export.dataset import describe
 from ..export.folder import RunFolder
 from ..export.metadata import RunFacts
+from ..families.checkpointing import enable_checkpointing
 from ..families.loan import Loan
 from ..objectives.objective import Objective, objective_of
 from ..objectives.schedule import is_zero_terminal
@@ -196,30 +197,13 @@ def attached(bake: Bake) -> Iterator[None]:
     """Adapters hang on the loan's modules inside the block; afterwards nothing of the run is left on them."""
     try:
         bake.adapters.attach()
-        with checkpointed(bake.loan.unet, bake.settings.training.gradient_checkpointing):
-            yield
+        enable_checkpointing(bake.loan, bake.settings.training.gradient_checkpointing)
+        yield
     finally:
         if bake.adapters.attached:
             bake.adapters.detach()
         bake.stepper.clear()
-
-
-@contextmanager
-def checkpointed(unet: nn.Module, wanted: bool) -> Iterator[None]:
-    """Activations of the U-Net's blocks are computed again in backward instead of kept. (The text encoder's are small.)
-
-    diffusers' blocks of before 0.33 do so in training mode only; a U-Net without dropout computes the same in it.
-    """
-    if not wanted:
-        yield
-        return
-    unet.train()
-    unet.enable_gradient_checkpointing()
-    try:
-        yield
-    finally:
-        unet.disable_gradient_checkpointing()
-        unet.eval()
+        enable_checkpointing(bake.loan, False)
 
 
 def release(device: torch.device) -> None:

@@ -12,7 +12,7 @@ from .loan import Loan
 
 # Our own switch: the libraries' ones want training mode, differ between versions and, in older transformers, give no
 # gradients where a block's input needs none (the text encoder's first layer).
-_BLOCKS = re.compile(r"\.(attentions|resnets|layers)\.\d+$")
+_BLOCKS = re.compile(r"\.(transformer_blocks|resnets|layers)\.\d+$")
 
 
 def enable_checkpointing(loan: Loan, on: bool) -> None:
