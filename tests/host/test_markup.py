@@ -25,7 +25,7 @@ SETTINGS = {
     "max_train_steps": 2,
     "sample_every_n_steps": 1,
     "sample_steps": 1,
-    "sample_prompts": BAD,
+    "sample_prompts": f"{BAD}\n{TAG}",  # a run's card shows the row of samples when there are several
     "make_thumbnail": False,
 }
 
@@ -74,8 +74,26 @@ def test_trigger_and_prompts_of_a_run(visitor: WebPage, webui: WebUI, folder: Pa
     until(lambda: not webui.get("/train-lora/v1/status")["job"], 300)
     visitor.page.reload()
     visitor.ready()
-    visitor.tab("Train LoRA").page.click("#train_lora_tab_results")
-    assert "marked" in visitor.page.wait_for_selector(".tl-run[data-run]").inner_text()
+    page = visitor.tab("Train LoRA").page
+    page.click("#train_lora_tab_results")
+    run = page.locator(".tl-run[data-run]")
+    page.wait_for_selector(".tl-run .tl-shot img")
+    assert [shot.get_attribute("alt") for shot in run.locator(".tl-shot img").all()] == [BAD, TAG]
+    run.locator(".tl-shot").first.click()
+    assert BAD in page.inner_text("dialog .tl-caption")
+    unharmed(visitor)
+    page.keyboard.press("Escape")
+    run.locator("button:has-text('Look at it')").click()
+    page.wait_for_selector("#train_lora_panel_bake .tl-samples")
+    assert page.locator("#train_lora_panel_bake .tl-samples th[scope=col]").all_inner_texts() == [BAD, TAG]
+    unharmed(visitor)
+    page.click("#train_lora_tab_results")
+    run.locator("button:has-text('Train again')").click()
+    page.wait_for_function("(bad) => document.querySelector('#train_lora_trigger_word').value === bad", arg=BAD)
+    page.click("#train_lora_tab_results")
+    run.locator("button:has-text('Try in txt2img')").click()
+    page.wait_for_function("(bad) => document.querySelector('#txt2img_prompt textarea').value.includes(bad)", arg=BAD)
+    visitor.cards().card("marked")
 
 
 def test_metadata_of_a_lora_and_its_card(visitor: WebPage, webui: WebUI, spec: Spec):
