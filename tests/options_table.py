@@ -141,6 +141,7 @@ OPTIMIZER = {
     "learning_rate": Act(5e-4, "rates"),
     "unet_lr": Act(5e-4, "rates"),
     "text_encoder_lr": Act(5e-4, "rates"),
+    "scale_lr": Act("sqrt", "rates", {"train_batch_size": 2}),
     "lr_scheduler": Act("linear", "rates"),
     "lr_warmup_steps": Act(2.0, "rates", {"lr_scheduler": "cosine"}),
     "lr_scheduler_num_cycles": Act(3, "rates", {"lr_scheduler": "cosine_with_restarts"}),

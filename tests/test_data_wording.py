@@ -143,3 +143,27 @@ def test_what_changes_at_every_use_is_not_listed(options):
 def test_very_many_wildcards_are_not_listed():
     assert variants("{a|b|c|d} " * 5, CaptionSettings(enable_wildcard=True)) is None
     assert len(variants("{a|b|c|d} " * 2, CaptionSettings(enable_wildcard=True))) == 16
+
+
+@pytest.mark.parametrize(
+    ("caption", "whole"),
+    [
+        ("(red hat, smile:1.2), sky, tree", "(red hat, smile:1.2)"),
+        ("sky, [old, ((worn), dirty)], tree", "[old, ((worn), dirty)]"),
+        (r"sky, hat \(red\, tall\), tree", None),  # escaped brackets are letters
+        ("sky, >:), tree, hat", None),
+    ],
+)
+def test_a_weighted_bracket_is_one_tag(caption, whole):
+    """The reference tears it apart, and so do we where brackets are letters."""
+    split = [tag.strip() for tag in caption.split(",")]
+    for seed in range(8):
+        for weighted in (True, False):
+            shuffled = made(caption, seed, shuffle_caption=True, weighted_captions=weighted)
+            assert sorted(tag.strip() for tag in shuffled.split(",")) == sorted(split)
+            assert not (weighted and whole) or whole in shuffled
+    torn = {made(caption, seed, shuffle_caption=True, caption_rule="sd-scripts") for seed in range(8)}
+    assert whole is None or not all(whole in text for text in torn)
+    assert made(caption, 1, caption_tag_dropout_rate=1.0, keep_tokens=1, weighted_captions=True) == (
+        whole if whole and caption.startswith(whole) else split[0]
+    )

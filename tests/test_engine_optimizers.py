@@ -14,7 +14,8 @@ from lib_lora_train.engine import optimizers, state
 from lib_lora_train.engine.optimizer_kinds import KINDS
 from lib_lora_train.errors import SettingsError
 from lib_lora_train.export import metadata
-from lib_lora_train.settings.schema import OptimizerSettings
+from lib_lora_train.settings.load import from_mapping
+from lib_lora_train.settings.schema import OptimizerSettings, rate_scale
 
 CPU = torch.device("cpu")
 FACTS = facts("06_optimizers")
@@ -157,6 +158,15 @@ def test_text_encoder_comes_first_and_zero_means_the_master_rate():
     built.set_rates(0.5)
     assert built.rates == {"text_encoder": 2.5e-4, "unet": 5e-4}
     assert [g["lr"] for g in built.optimizer.param_groups] == [2.5e-4, 5e-4]
+
+
+@pytest.mark.parametrize(("how", "factor"), [("no", 1), ("sqrt", 6**0.5), ("linear", 6)])
+def test_rates_grow_with_the_samples_of_a_step(how, factor):
+    chosen = from_mapping({"scale_lr": how, "train_batch_size": 2, "gradient_accumulation_steps": 3})
+    parts = {"unet": parameters(3), "text_encoder": parameters(2)}
+    args = settings(learning_rate=1e-3, unet_lr=0, text_encoder_lr=5e-4), parts, CPU
+    grown, plain = optimizers.build(*args, rate_scale(chosen)), optimizers.build(*args)
+    assert grown.rates == pytest.approx({name: rate * factor for name, rate in plain.rates.items()})
 
 
 def test_a_part_with_rate_zero_is_left_out_and_said():

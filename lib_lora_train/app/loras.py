@@ -39,7 +39,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def recipe_of_card(lora_dir: Path, name: str) -> dict[str, Any]:
-    """`{settings, source, not_carried, file}`: what the file tells of its making, as far as the recipe has it.
+    """`{settings, source, not_carried, translated, file}`: what the file tells of its making, as the recipe has it.
 
     Raises NotFound, ExportError for a damaged file.
     """
@@ -49,5 +49,6 @@ def recipe_of_card(lora_dir: Path, name: str) -> dict[str, Any]:
         "settings": found.settings,
         "source": found.source,
         "not_carried": found.not_carried,
+        "translated": found.translated,
         "file": path.relative_to(lora_dir).as_posix(),
     }

@@ -9,6 +9,7 @@ import msgspec
 
 from ..export.folder import written
 from ..hosts.base import HostStatus
+from ..settings.options_data import varies
 from ..settings.schema import Settings, size_of
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ def _key(settings: Settings, status: HostStatus) -> str:
         f"{width}x{height}",
         f"batch {training.train_batch_size}x{training.gradient_accumulation_steps}",
         "checkpointing" if training.gradient_checkpointing else "",
+        "encoded anew" if varies(settings.data) else "",
         network.network_type,
         f"{'unet ' if network.train_unet else ''}{'text' if network.train_text_encoder else ''}".strip(),
     )

@@ -56,7 +56,7 @@ def _tidy(caption: str, s: CaptionSettings, choose: Choose, edit: Edit) -> str:
     prefix, text, suffix = (_wild(part, s, choose).strip() for part in (s.caption_prefix, line, s.caption_suffix))
     joint = s.caption_separator if s.caption_separator.isspace() else f"{s.caption_separator.strip()} "
     if _edits(s) or _marked(text, s):
-        fixed, free, last = (_tags(part, s) for part in _parts(text, s))
+        fixed, free, last = (_whole_tags(part, s) for part in _parts(text, s))
         if not _marked(text, s):
             fixed, free = free[: s.keep_tokens], free[s.keep_tokens :]
         text = joint.join(fixed + edit(free) + last)
@@ -75,6 +75,20 @@ def _parts(text: str, s: CaptionSettings) -> tuple[str, str, str]:
 
 def _tags(text: str, s: CaptionSettings) -> list[str]:
     return [tag.strip() for tag in text.split(s.caption_separator) if tag.strip()]
+
+
+def _whole_tags(text: str, s: CaptionSettings) -> list[str]:
+    """With weighted captions what stands in a bracket, `(red hat, smile:1.2)`, is one tag."""
+    if not s.weighted_captions:
+        return _tags(text, s)
+    tags, depth = [""], 0
+    for piece in re.split(rf"(\\.|[()\[\]]|{re.escape(s.caption_separator)})", text):
+        depth = max(depth + (piece in ("(", "[")) - (piece in (")", "]")), 0)
+        if piece == s.caption_separator and not depth:
+            tags.append("")
+        else:
+            tags[-1] += piece
+    return [tag.strip() for tag in tags if tag.strip()]
 
 
 def _marked(text: str, s: CaptionSettings) -> bool:

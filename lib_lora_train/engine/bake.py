@@ -30,7 +30,7 @@ from ..objectives.objective import Objective, objective_of
 from ..objectives.schedule import is_zero_terminal
 from ..sampling.draw import SampleRequest
 from ..sampling.prompts import requests
-from ..settings.schema import Settings
+from ..settings.schema import Settings, rate_scale
 from . import optimizers, precision, schedules
 from .keeping import Keeper
 from .meter import Meter
@@ -61,7 +61,7 @@ def tools(loan: Loan, settings: Settings, saved: Mapping[str, Tensor] | None = N
     adapters = _adapters(loan, settings, saved)
     return Tools(
         adapters,
-        optimizers.build(settings.optimizer, portions(adapters, settings.network), loan.device),
+        optimizers.build(settings.optimizer, portions(adapters, settings.network), loan.device, rate_scale(settings)),
         objective_of(loan, settings.loss),
         precision.resolve(settings.training.mixed_precision, loan.device),
         requests(settings, clip_skip(loan, settings)),

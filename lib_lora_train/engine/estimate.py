@@ -14,6 +14,7 @@ from ..data.plan import Length, Plan, length
 from ..data.types import ImageRecord
 from ..errors import SettingsError
 from ..families.outline import Outline
+from ..settings.options_data import varies
 from ..settings.schema import NetworkSettings, Settings, size_of
 from .optimizer_kinds import KINDS
 
@@ -63,6 +64,7 @@ _FAMILIES = {
 }
 _FILE_BYTES = {"fp16": 2, "bf16": 2, "float": 4}
 _CHECKPOINTED_MEMORY, _CHECKPOINTED_WORK = 0.16, 1.37
+_VAE_TFLOP = 1.12  # encoding one 512 px picture
 _CARD_TFLOPS, _CORE_TFLOPS = 20.0, 0.03  # unknown devices, per second
 _FIXED_GB, _VAE_GB = 0.3, 1.0  # work space; encoding one 512 px picture in half precision
 _HEADER_BYTES = 350  # per module
@@ -152,8 +154,11 @@ def _memory_gb(settings: Settings, family: _Family, status: Status, size: _Size)
 
 def _seconds_per_step(settings: Settings, family: _Family, status: Status) -> float:
     training = settings.training
-    work = family.tflop * _area(settings, family) * training.train_batch_size * training.gradient_accumulation_steps
-    work *= _CHECKPOINTED_WORK if training.gradient_checkpointing else 1.0
+    sample = family.tflop * _area(settings, family) * (_CHECKPOINTED_WORK if training.gradient_checkpointing else 1.0)
+    if varies(settings.data):
+        width, height = size_of(settings.data.resolution)
+        sample += _VAE_TFLOP * width * height / 512**2
+    work = sample * training.train_batch_size * training.gradient_accumulation_steps
     return work / (_CARD_TFLOPS if status.on_card else _CORE_TFLOPS * (os.cpu_count() or 1))
 
 

@@ -89,13 +89,14 @@ class Built:
         return f"{cls.__module__}.{cls.__qualname__}" + (f"({args})" if args else "")
 
 
-def build(settings: OptimizerSettings, portions: Portions, device: torch.device) -> Built:
+def build(settings: OptimizerSettings, portions: Portions, device: torch.device, scale: float = 1.0) -> Built:
     """An optimiser over `portions`, or whole parts (name to parameters), text encoder first as in sd-scripts.
+    All rates are multiplied by `scale`.
 
     Raises SettingsError: an unknown or impossible argument, no rate above 0, two rates with a kind that takes one,
     or a package that is missing and has no substitute.
     """
-    groups, notes = _groups(settings, portions)
+    groups, notes = _groups(settings, portions, scale)
     name, args = chosen(settings, device, notes)
     if KINDS[name].one_rate and len({g.rate for g in groups}) > 1:
         raise SettingsError(f"{name} cannot train parts at different rates.", ADAPTIVE_RATE, "text_encoder_lr")
@@ -133,8 +134,8 @@ def rates(settings: OptimizerSettings) -> dict[str, float]:
     return {"text_encoder": settings.text_encoder_lr or master, "unet": settings.unet_lr or master}
 
 
-def _groups(settings: OptimizerSettings, portions: Portions) -> tuple[list[Group], list[str]]:
-    wanted = rates(settings)
+def _groups(settings: OptimizerSettings, portions: Portions, scale: float) -> tuple[list[Group], list[str]]:
+    wanted = {part: rate * scale for part, rate in rates(settings).items()}
     if isinstance(portions, Mapping):
         portions = [Portion(name, name, 1.0, portions[name]) for name in wanted if portions.get(name)]
     groups = [Group(p.name, list(p.parameters), wanted[p.part] * p.factor) for p in portions]

@@ -15,7 +15,7 @@ from ..families.loan import Identity
 from ..settings.from_metadata import FOLDERS_KEY, PATH_FIELDS, RECIPE_KEY
 from ..settings.load import RECIPE_VERSION, to_mapping
 from ..settings.options_data import face_range, varies
-from ..settings.schema import LossSettings, Settings, size_of
+from ..settings.schema import LossSettings, Settings, rate_scale, size_of
 from .dataset import DataFacts, folder_name
 from .network import network
 
@@ -168,10 +168,11 @@ def _optimizer(settings: Settings, facts: RunFacts) -> dict[str, Any]:
         scheduler = {"lr_scheduler": f"adafactor:{o.learning_rate}"}
     else:
         # sd-scripts: None is the master rate, 0 is not trained
+        scale = rate_scale(settings)
         rates = {
-            "learning_rate": o.learning_rate,
-            "unet_lr": (o.unet_lr or None) if n.train_unet else 0.0,
-            "text_encoder_lr": (o.text_encoder_lr or None) if n.train_text_encoder else 0.0,
+            "learning_rate": o.learning_rate * scale,
+            "unet_lr": (o.unet_lr * scale or None) if n.train_unet else 0.0,
+            "text_encoder_lr": (o.text_encoder_lr * scale or None) if n.train_text_encoder else 0.0,
         }
         scheduler = {"lr_scheduler": o.lr_scheduler}
     return {

@@ -114,6 +114,8 @@ def _adaptive(settings: Settings, _facts: Facts) -> Iterator[Advice]:
         )
     if max(unet, text) < 0.1:
         yield Advice("learning_rate", f"{opt.optimizer_type} finds its own rate: 1 (0.1 to 2) is usual here.")
+    if opt.scale_lr != "no":
+        yield Advice("scale_lr", f"{opt.optimizer_type} finds its own rate whatever the batch: no.")
     if not opt.lr_scheduler.startswith("constant"):
         yield Advice("lr_scheduler", f"{opt.optimizer_type} works best with `constant`.")
     if settings.loss.min_snr_gamma and opt.optimizer_type in _D_ADAPTATION:

@@ -46,6 +46,14 @@ class OptimizerSettings(Section):
         float,
         _o("Text encoder rate", "0 means the master rate; usually half of the U-Net's.", ge=0, advice=(1e-5, 2.0)),
     ] = 5e-5
+    scale_lr: Annotated[
+        Literal["no", "sqrt", "linear"],
+        _o(
+            "Rates grow with batch",
+            "Rates are meant for one picture per step and are multiplied by the square root of batch times "
+            "accumulation, or by all of it. Not for optimisers that find their own rate.",
+        ),
+    ] = "no"
     lr_scheduler: Annotated[
         Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"],
         _o("Scheduler", "How the rate changes over the run."),

@@ -73,7 +73,7 @@ class CaptionSettings(Section):
         bool,
         _o(
             "Weighted captions",
-            "`(word:1.2)`, `(word)` and `[word]` in captions weigh words as in prompts; give each tag its own bracket.",
+            "`(word:1.2)`, `(word)` and `[word]` in captions weigh words as in prompts; a bracket moves as one tag.",
         ),
     ] = False
     caption_dropout_rate: Annotated[

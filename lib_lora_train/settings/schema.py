@@ -95,6 +95,12 @@ class Settings(Section):
     saving: SaveSettings = SaveSettings()
 
 
+def rate_scale(settings: Settings) -> float:
+    """By what `scale_lr` multiplies all learning rates."""
+    samples = settings.training.train_batch_size * settings.training.gradient_accumulation_steps
+    return samples ** {"no": 0.0, "sqrt": 0.5, "linear": 1.0}[settings.optimizer.scale_lr]
+
+
 def size_of(text: str) -> tuple[int, int]:
     """(width, height) in pixels of `512` or `512x768`."""
     parts = [int(p) for p in text.lower().replace(",", "x").split("x")]

@@ -40,6 +40,9 @@ var trainLora = window.trainLora || {};
     return el('label', { class: 'tl-choice' }, input, ' ' + label);
   }
 
+  const listed = (lines, what) => (lines.length
+    ? tl.dom.el('details', {}, tl.dom.el('summary', {}, `${tl.fmt.plural(lines.length, 'setting')} ${what}`), tl.dom.el('p', {}, lines.join(', '))) : null);
+
   function contents(found) {
     const { el, note, button } = tl.dom;
     const close = button('Close', () => drawPanel(null));
@@ -51,8 +54,7 @@ var trainLora = window.trainLora || {};
       el('p', {}, 'Train ', el('b', {}, found.name), ' again. ', SOURCES[found.source] || ''),
       el('div', { class: 'tl-row', role: 'radiogroup', 'aria-label': 'Where to start from' },
         choice('from scratch', '', ''), choice('continue from its weights', 'weights', found.file || found.name), close),
-      lost.length ? el('details', {}, el('summary', {}, `${tl.fmt.plural(lost.length, 'setting')} not carried over`),
-        el('p', {}, lost.join(', '))) : null);
+      listed(lost, 'not carried over'), listed(found.translated || [], 'said differently here'));
   }
 
   function panel() {
