@@ -28,6 +28,7 @@ COMPAT_TESTS = (
     "tests/test_ui_tab.py",
     "tests/test_ui_standalone.py",
     "tests/browser/test_compat_page.py",
+    "tests/browser/test_flow.py",
 )
 # Beside pyproject.toml's list: what libraries look for in a web UI and what the tests need.
 COMPAT_TOOLS = ("accelerate", "gradio", "httpx", "hypothesis", "playwright", "protobuf", "psutil", "pytest")

@@ -52,8 +52,9 @@ def picture(page, seen: str = "") -> str:
         arg=page.evaluate("window.seen || ''"),
         timeout=60000,
     )
-    page.evaluate("window.seen = document.querySelector('#txt2img_gallery img').src")
-    return hashlib.sha256(page.request.get(page.evaluate("window.seen")).body()).hexdigest()
+    source = page.evaluate("window.seen = document.querySelector('#txt2img_gallery img').src")
+    held = source.startswith("data:")  # gradio 3 has the picture in the page itself
+    return hashlib.sha256(source.encode() if held else page.request.get(source).body()).hexdigest()
 
 
 def test_from_a_folder_to_a_picture_and_again(page, address, tmp_path):
