@@ -156,6 +156,14 @@ def test_quantised_weights_are_refused_by_name(host, forge: Forge, kind, storage
     assert said in host.status().problem and "Low Bits" in host.status().remedy
 
 
+def test_a_choice_of_four_bits_is_refused_before_anything_is_loaded(host, forge: Forge, monkeypatch):
+    forge.data.forge_loading_parameters["unet_storage_dtype"] = "nf4"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: sys if name == "bitsandbytes" else None)
+    assert "nf4" in host.status().problem and "Low Bits" in host.status().remedy
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert host.status().problem == "", "Forge without bitsandbytes stores it plainly"
+
+
 def test_before_the_first_picture_the_file_tells_what_it_is(host, forge: Forge, tiny_checkpoint, tmp_path):
     status = host.status()
     assert (status.checkpoint, status.family, status.problem) == (tiny_checkpoint.name, "SD1", "")

@@ -28,7 +28,10 @@ def status_of(name: str) -> HostStatus:
     status = replace(status, checkpoint=identity.title, vae=identity.vae)
     model = checkpoint.loaded() if chosen.is_loaded else None
     try:
-        return _of_file(status, Path(identity.path)) if model is None else _of_model(status, model)
+        if model is not None:
+            return _of_model(status, model)
+        tensors.check_choice(chosen.choice.get("unet_storage_dtype"))
+        return _of_file(status, Path(identity.path))
     except HostError as error:
         return replace(status, problem=error.message, remedy=error.remedy)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from ...families.assign import is_plain
 from ...families.borrow import Source, check
 from ..webui import tensors
 
+_FOUR_BITS = ("nf4", "fp4")  # as `Diffusion in Low Bits` has them
 _TEXTS = ("clip_l", "clip_g", "clip_h")  # in the order of the conditioning
 
 
@@ -53,11 +55,22 @@ def family(model: Any) -> str:
     for what, part in {**named, **{f"text encoder {i}": t for i, t in enumerate(_texts(objects), 1)}}.items():
         format_ = _quantised(part)
         if format_:
-            raise HostError(
-                f"The {what} is stored in {format_}, from which nothing exact can be borrowed.",
-                "Set Diffusion in Low Bits to Automatic, and load the checkpoint's fp16 file.",
-            )
+            raise _refusal(what, format_)
     return name
+
+
+def check_choice(storage: object) -> None:
+    """Of a U-Net that Forge will load next. Raises HostError as `family` will: without bitsandbytes Forge itself
+    takes no notice of that choice."""
+    if storage in _FOUR_BITS and importlib.util.find_spec("bitsandbytes"):
+        raise _refusal("U-Net", str(storage))
+
+
+def _refusal(what: str, format_: str) -> HostError:
+    return HostError(
+        f"The {what} is stored in {format_}, from which nothing exact can be borrowed.",
+        "Set Diffusion in Low Bits to Automatic, and load the checkpoint's fp16 file.",
+    )
 
 
 def precision(model: Any) -> str:
