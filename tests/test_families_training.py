@@ -10,12 +10,13 @@ from safetensors.torch import load_file
 
 from demo import tiny
 from demo.ldm_layout import TINY_SD1, TINY_SD2, TINY_SDXL, checkpoint
-from lib_lora_train.adapters.build import from_tensors
+from lib_lora_train.adapters.build import build, from_tensors
 from lib_lora_train.adapters.load import read
 from lib_lora_train.data.text_cache import TextCache
 from lib_lora_train.events import Control, Progress
 from lib_lora_train.export.lora_file import read_metadata
 from lib_lora_train.sampling.draw import SampleRequest, draw
+from lib_lora_train.settings.options_network import NetworkSettings
 
 SIZES = {"SD1": TINY_SD1, "SD2": TINY_SD2, "SDXL": TINY_SDXL}
 PREFIXES = {  # of a checkpoint's keys, and of the names that the host gives the layers below
@@ -108,6 +109,22 @@ def host_layers(sizes):
             if key.startswith(prefix):
                 found.add((new + key[len(prefix) :]).rpartition(".")[0].replace(".", "_"))
     return found
+
+
+@pytest.mark.parametrize("family", SIZES)
+def test_magnitudes_have_the_dimensions_of_the_checkpoints_own_layer(tmp_path, family):
+    """SD2's ways in and out of attention are linear layers there and 1x1 convolutions in LoRA files; A1111 multiplies
+    its own weight by the magnitudes as they are in the file."""
+    network = NetworkSettings(network_dim=2, weight_decompose=True)
+    with lent(made(tmp_path, family), tmp_path) as loan:
+        adapters = build(loan, network, seed=1)
+        tensors = adapters.state_dict()
+        name = next(key for key in tensors if "proj_in.dora_scale" in key)
+        assert tensors[name].dim() == {"SD1": 4, "SD2": 2, "SDXL": 2}[family]
+        again = from_tensors(loan, {key: tensor * 1.1 for key, tensor in tensors.items()})
+        adapters.load_state_dict(again.state_dict())
+        for (_, one), (target, other) in zip(adapters.layers, again.layers, strict=True):
+            torch.testing.assert_close(one.added(target.module), other.added(target.module))
 
 
 @pytest.mark.slow

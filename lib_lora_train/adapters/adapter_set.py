@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .check import check
 from .drops import Drops, Shares
-from .layer import Form, Layer
+from .layer import DORA, Form, Layer
 from .targets import PARTS, Target
 
 
@@ -111,7 +111,7 @@ class AdapterSet:
     def state_dict(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Copies on the CPU by file key, in file order; alpha is 0-dimensional."""
         return {
-            f"{target.key}.{name}": tensor.detach().to("cpu", _stored(tensor, dtype), copy=True)
+            f"{target.key}.{name}": _shaped(name, tensor, target).detach().to("cpu", _stored(tensor, dtype), copy=True)
             for target, layer in self.layers
             for name, tensor in (layer.constants() | layer.tensors).items()
         }
@@ -135,6 +135,11 @@ class AdapterSet:
     def _forward(self, plain: Callable, layer: Layer, target: Target, x: Tensor) -> Tensor:
         drops = self._drops.at(target.key) if self._drops else None
         return plain(x) + layer(x, target.module, self.multipliers[target.part], drops)
+
+
+def _shaped(name: str, tensor: Tensor, target: Target) -> Tensor:
+    """As files have it: where the web UI's own layer is linear, A1111 takes magnitudes in two dimensions only."""
+    return tensor.flatten(1) if name == DORA and target.linear else tensor
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:

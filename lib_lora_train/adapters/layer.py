@@ -78,7 +78,8 @@ class Layer:
         """That of a file. None where the file's tensors cannot belong to such a layer."""
         spec = cls.spec_in(found, shape)
         form = cls.form(shape, replace(spec, alpha=spec.rank if found.alpha is None else found.alpha))
-        axis = {DORA: found.shapes[DORA]} if DORA in found.shapes else {}
+        magnitudes = found.shapes.get(DORA, ())
+        axis = {DORA: (*magnitudes, *[1] * (len(shape) - len(magnitudes)))} if magnitudes else {}
         return form and replace(form, shapes={**form.shapes, **axis})
 
     @property

@@ -46,6 +46,7 @@ class Target:
     part: str  # unet | text_encoder
     module: nn.Module
     wide: bool  # a convolution over more than one pixel
+    linear: bool = False  # a 1x1 convolution here, a linear layer in the checkpoint and the web UI (SD2)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -149,8 +150,13 @@ def targets(loan: Loan, wanted: Wanted = anywhere) -> list[Target]:
 
 def at(loan: Loan, found: Sequence[Place]) -> list[Target]:
     """The layers at these places."""
-    there = layers(loan)
-    return [Target(place.key, place.part, there[place.owner][place.name], place.wide) for place in found]
+    there, linear = layers(loan), loan.family.unet.convolutions
+
+    def target(place: Place) -> Target:
+        respelt = linear and place.part == "unet" and place.group == "projection"
+        return Target(place.key, place.part, there[place.owner][place.name], place.wide, respelt)
+
+    return [target(place) for place in found]
 
 
 def places(outline: Outline, wanted: Wanted = anywhere) -> list[Place]:
