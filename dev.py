@@ -95,6 +95,8 @@ def environment() -> Path:
 def run(*command: str | Path, **extra_env: str) -> int:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1", **extra_env}
     env.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    if env.get("GOLDEN_DIR"):
+        env["GOLDEN_DIR"] = str(Path(env["GOLDEN_DIR"]).absolute())  # as seen from where this was called
     return subprocess.run([str(c) for c in command], cwd=ROOT, env=env).returncode
 
 
