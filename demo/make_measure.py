@@ -87,7 +87,7 @@ def _shape(found: np.ndarray) -> str:
 
 
 @torch.no_grad()
-def drawn(model: Model, prompts: list[str], seed: int, steps: int = 15, cfg: float = 4.0) -> list[Image.Image]:
+def drawn(model: Model, prompts: list[str], seed: int, steps: int = 15, cfg: float = 2.0) -> list[Image.Image]:
     """128 px pictures, all in one batch."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(len(prompts), 4, 16, 16, generator=generator)

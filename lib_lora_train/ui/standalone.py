@@ -25,7 +25,7 @@ from ..app.routes import add_routes
 from ..errors import TrainLoraError
 from ..hosts.base import Host
 from ..settings.load import to_mapping
-from ..settings.schema import Settings, size_of
+from ..settings.schema import Settings
 from . import cards, gradio_compat, tab, txt2img
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -82,11 +82,10 @@ def application(host: Host, defaults: Settings | None = None, runner: JobRunner 
 
 def page(host: Host, defaults: Settings | None = None) -> gr.Blocks:
     """Both tabs, in the order and with the ids of A1111's."""
-    size = size_of(defaults.data.resolution)[0] if defaults else 512
     key = hashlib.sha256(str(host.data_dir().resolve()).encode()).hexdigest()[:12]
     with gradio_compat.blocks(tab.TITLE, fill_width=True) as blocks, gr.Tabs(elem_id="tabs", selected=tab.NAME):
         with gradio_compat.tab("txt2img", "txt2img"):
-            txt2img.panel(host, size)
+            txt2img.panel(host, defaults or Settings())
         with gradio_compat.tab(tab.TITLE, tab.NAME):
             tab.frame(to_mapping(defaults) if defaults else None, key)
     return blocks

@@ -10,16 +10,17 @@ from PIL.Image import Image
 
 from ..errors import TrainLoraError
 from ..hosts.base import Host, PictureRequest
+from ..settings.schema import Settings, size_of
 from . import gradio_compat
 
 
-def panel(host: Host, size: int) -> None:
-    """Prompt, a few settings, the picture and the LoRA cards. `size` is the side in pixels to begin with."""
+def panel(host: Host, start: Settings) -> None:
+    """Prompt, a few settings, the picture and the LoRA cards. It begins with the size, steps and CFG of `start`."""
     with gr.Row():
         with gr.Column(scale=3):
             prompt = gr.Textbox(label="Prompt", lines=3, elem_id="txt2img_prompt", placeholder="<lora:name:1> words")
             negative = gr.Textbox(label="Negative prompt", lines=1, elem_id="txt2img_neg_prompt")
-            numbers = _numbers(size)
+            numbers = _numbers(start)
             button = gr.Button("Generate", variant="primary", elem_id="txt2img_generate")
             gradio_compat.html('<div id="train-lora-cards">LoRA cards</div>', "train_lora_cards_frame")
         with gr.Column(scale=2):
@@ -29,12 +30,15 @@ def panel(host: Host, size: int) -> None:
     button.click(lambda *values: _generate(host, *values), [prompt, negative, *numbers], [shown, used])
 
 
-def _numbers(size: int) -> list[Any]:
+def _numbers(start: Settings) -> list[Any]:
+    size = size_of(start.data.resolution)[0]
     with gr.Row():
         width = gr.Number(label="Width", value=size, precision=0, minimum=8)
         height = gr.Number(label="Height", value=size, precision=0, minimum=8)
-        steps = gr.Number(label="Steps", value=12, precision=0, minimum=1, elem_id="txt2img_steps")
-        cfg = gr.Number(label="CFG", value=6, minimum=0)
+        steps = gr.Number(
+            label="Steps", value=start.saving.sample_steps, precision=0, minimum=1, elem_id="txt2img_steps"
+        )
+        cfg = gr.Number(label="CFG", value=start.saving.sample_cfg, minimum=0)
         seed = gr.Number(label="Seed (-1: random)", value=-1, precision=0, elem_id="txt2img_seed")
     return [width, height, steps, cfg, seed]
 
