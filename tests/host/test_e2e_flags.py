@@ -16,6 +16,7 @@ from demo import pictures
 
 pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.timeout(900)]
 PLAIN, STYLED = "blob, red eyes", "<lora:blob:1> blob, red eyes"
+STEPS = 8  # few: a user draws all the while
 SETTINGS = {
     "output_name": "blob",
     "trigger_word": "blob",
@@ -28,8 +29,8 @@ SETTINGS = {
     "optimizer_type": "AdamW",
     "lr_scheduler": "constant",
     "learning_rate": 5e-3,
-    "max_train_steps": 12,
-    "sample_every_n_steps": 6,
+    "max_train_steps": STEPS,
+    "sample_every_n_steps": STEPS // 2,
     "sample_steps": 2,
 }
 
@@ -39,10 +40,10 @@ def test_a_whole_run(new_webui, way: Way, tmp_path: Path):
     with new_webui(args=way.flags, without=way.without) as ui:
         skip_where_it_cannot_draw(ui, way)
         weights, picture = ui.post("/probe/weights"), ui.txt2img(PLAIN)
-        told = train(ui, pictures.make(tmp_path / "pictures"), picture)
+        told = train(ui, pictures.make(tmp_path / "pictures", count=4), picture)
         assert [event["event"] for event in told if event["event"] in ("Finished", "Failed")] == ["Finished"], told[-1]
         losses = [event["loss"] for event in told if event["event"] == "Progress"]
-        assert len(losses) == 12 and all(math.isfinite(loss) for loss in losses)
+        assert len(losses) == STEPS and all(math.isfinite(loss) for loss in losses)
         assert sum(event["event"] == "Sampled" for event in told) == 2
         assert (ui.lora_dir / "blob.png").exists()
         assert ui.txt2img(STYLED) != picture
