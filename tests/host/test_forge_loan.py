@@ -71,6 +71,28 @@ def test_quantised_storage_is_refused_by_name(webui: WebUI, spec: Spec):
         webui.post("/probe/load_again")
 
 
+@pytest.mark.parametrize("storage", ["nf4", "fp4"])
+def test_diffusion_in_four_bits_is_refused_by_name(webui: WebUI, spec: Spec, storage: str):
+    """The host's own layers, loaded by the host; a card would be needed to draw with them, not to refuse them."""
+    if not webui.post("/probe/versions")["bitsandbytes"]:
+        pytest.skip("without bitsandbytes the web UI stores nothing in four bits")
+    webui.post("/probe/store_unet", {"dtype": storage})
+    try:
+        chosen = webui.post("/probe/status")  # nothing is loaded by that choice yet
+        refusal, status = webui.post("/probe/lend_error"), webui.post("/probe/status")
+        assert f"The U-Net is stored in {storage}" in refusal["error"]
+        assert refusal["kind"] == "HostError" and refusal["free"]
+        assert storage in status["problem"] and "Diffusion in Low Bits to Automatic" in status["remedy"]
+        assert (chosen["problem"], chosen["remedy"]) == (status["problem"], status["remedy"])
+        code, answer = webui.request(
+            "POST", "/train-lora/v1/start", {"settings": {"train_data_dir": str(webui.data_dir)}}
+        )
+        assert code == 409 and storage in answer["error"] and "Low Bits" in answer["remedy"], answer
+    finally:
+        webui.post("/probe/store_unet", {"dtype": ""})
+    assert webui.post("/probe/lend")["foreign_storages"] == 0
+
+
 def test_a_zero_snr_checkpoint_is_recognised(webui: WebUI, spec: Spec):
     materials.with_mark(spec.checkpoint, webui.models_dir / "ztsnr.safetensors", "ztsnr")
     webui.choose("ztsnr.safetensors")

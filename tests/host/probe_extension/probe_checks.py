@@ -155,5 +155,10 @@ def allowed(path: str) -> dict:
 
 def versions() -> dict:
     import sys
+    from importlib.util import find_spec
 
-    return {"torch": torch.__version__, "python": sys.version.split()[0]}
+    return {
+        "torch": torch.__version__,
+        "python": sys.version.split()[0],
+        "bitsandbytes": find_spec("bitsandbytes") is not None,
+    }

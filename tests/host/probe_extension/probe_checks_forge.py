@@ -28,13 +28,15 @@ def page_opened_next() -> dict:
 
 
 def store_unet(dtype: str) -> dict:
-    """As `Diffusion in Low Bits` or the flags do: the U-Net is loaded anew in `dtype`, "" for Forge's own choice."""
+    """As `Diffusion in Low Bits` or the flags do: the U-Net is loaded anew in `dtype`, "" for Forge's own choice.
+
+    A name that torch does not know ("nf4", "fp4") is one of bitsandbytes'."""
     from modules import sd_models
 
     data = sd_models.model_data
     data.forge_loading_parameters = {
         **data.forge_loading_parameters,
-        "unet_storage_dtype": getattr(torch, dtype) if dtype else None,
+        "unet_storage_dtype": getattr(torch, dtype, dtype) if dtype else None,
     }
     return {}
 
