@@ -97,13 +97,14 @@ var trainLora = window.trainLora || {};
     return card.dataset.name || (label ? label.textContent.trim() : '');
   }
 
-  function galleryButton(tab) {
+  /** `like`: one of the web UI's own beside it, whose look it takes. */
+  function galleryButton(tab, like) {
     const node = document.createElement('button');
     const act = async () => {
       await tl.wake();
       if (tl.gallery) tl.gallery.send(tab, node);
     };
-    Object.assign(node, { type: 'button', className: 'train-lora-send lg secondary gradio-button tool', textContent: '\u{1F393}', title: 'Send to the training set', onclick: act });
+    Object.assign(node, { type: 'button', className: `${like ? like.className : 'lg secondary gradio-button tool'} train-lora-send`, textContent: '\u{1F393}', title: 'Send to the training set', onclick: act });
     node.setAttribute('aria-label', 'Send the picture to the training set');
     return node;
   }
@@ -117,7 +118,7 @@ var trainLora = window.trainLora || {};
     for (const tab of ['txt2img', 'img2img']) {
       const row = page().querySelector(`#image_buttons_${tab}`);
       const place = row && (row.querySelector('.form') || row);
-      if (place && !row.querySelector('.train-lora-send')) place.append(galleryButton(tab));
+      if (place && !row.querySelector('.train-lora-send')) place.append(galleryButton(tab, row.querySelector('button.tool')));
     }
   }
 

@@ -116,13 +116,13 @@ class WebPage:
     def prompt(self) -> str:
         return self.page.input_value("#txt2img_prompt textarea")
 
-    def cards(self) -> WebPage:
-        """txt2img's Lora panel."""
-        return self.inner_tab("Lora")
+    def cards(self, where: str = "txt2img") -> WebPage:
+        """The Lora panel of a prompt tab."""
+        return self.inner_tab("Lora", where)
 
-    def inner_tab(self, title: str) -> WebPage:
-        """One of those below txt2img's prompt."""
-        self.tab("txt2img").page.click(f"#txt2img_extra_tabs > .tab-nav > button:has-text('{title}')")
+    def inner_tab(self, title: str, where: str = "txt2img") -> WebPage:
+        """One of those below the prompt of `where`."""
+        self.tab(where).page.click(f"#{where}_extra_tabs > .tab-nav > button:has-text('{title}')")
         return self
 
     def card(self, name: str) -> Any:
