@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -41,8 +41,14 @@ def check(settings: Settings, host: Host, sets: DataSets) -> dict[str, Any]:
         "estimate": {**asdict(expected), "measured": {"time": bool(seconds), "memory": bool(memory)}},
         "advice": [asdict(item) for item in (*told, *advise(settings, _facts(expected, status)))],
         "left_out": [{"name": item.path.name, "reason": item.reason} for item in found.scan.left_out],
-        "notes": [*found.scan.notes, *(item.text for item in found.lints)],
+        "notes": _notes(found.scan.notes, [item.text for item in found.lints]),
     }
+
+
+def _notes(scanned: Sequence[str], lints: Sequence[str]) -> list[str]:
+    """All of both; what a lint says more exactly ("3 of 31 pictures have ...") only once."""
+    said = {lint.partition(" pictures ")[2] for lint in lints}
+    return [*(note for note in scanned if note.partition(" pictures ")[2] not in said - {""}), *lints]
 
 
 def _name_advice(settings: Settings, host: Host) -> Iterator[Advice]:

@@ -146,7 +146,8 @@ def _duplicates(facts: _Set) -> Found:
     if groups:
         first = ", ".join(f"'{facts.records[i].path.name}'" for i in groups[0][:3])
         extra = sum(len(found) - 1 for found in groups)
-        yield f"{extra} pictures are exact copies of others (such as {first}).", [i for found in groups for i in found]
+        are = "picture is an exact copy" if extra == 1 else "pictures are exact copies"
+        yield f"{extra} {are} of others (such as {first}).", [i for found in groups for i in found]
 
 
 def _copies(facts: _Set) -> list[list[int]]:

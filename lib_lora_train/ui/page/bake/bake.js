@@ -33,7 +33,7 @@ var trainLora = window.trainLora || {};
     const { progress } = run;
     if (!progress) return [];
     const rates = Object.entries(progress.lr || {}).slice(0, 4).map(([name, rate]) => `rate ${name.replace(/_/g, ' ')} ${tl.fmt.number(rate)}`);
-    return [...rates, progress.memory_gb > 0 ? `memory ${progress.memory_gb.toFixed(1)} GB` : '', tl.fmt.speed(progress.it_per_s),
+    return [...rates, progress.memory_gb > 0 ? `memory ${tl.fmt.memory(progress.memory_gb)}` : '', tl.fmt.speed(progress.it_per_s),
       progress.skipped ? `${tl.fmt.plural(progress.skipped, 'step')} skipped (loss not finite)` : ''].filter(Boolean);
   }
 

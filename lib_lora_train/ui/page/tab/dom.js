@@ -108,6 +108,7 @@ var trainLora = window.trainLora || {};
     return String(Number(value.toPrecision(4)));
   }
 
+  const memory = (gigabytes) => (gigabytes < 0.05 ? 'under 0.1 GB' : `${gigabytes.toFixed(1)} GB`);
   const size = (megabytes) => (megabytes >= 1000 ? `${(megabytes / 1024).toFixed(1)} GB`
     : megabytes >= 10 ? `${Math.round(megabytes)} MB` : `${megabytes.toFixed(1)} MB`);
 
@@ -119,5 +120,5 @@ var trainLora = window.trainLora || {};
     return date.toLocaleString(undefined, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
   }
 
-  tl.fmt = { whole, duration, clock, speed, number, size, plural, moment };
+  tl.fmt = { whole, duration, clock, speed, number, memory, size, plural, moment };
 })(trainLora);

@@ -29,7 +29,7 @@ var trainLora = window.trainLora || {};
     const trouble = el('div', { 'aria-live': 'polite' });
     tl.on('status', ({ host }) => {
       const job = tl.status.job;
-      const shown = { ...host, busy: job ? { train: 'baking', measure: 'measuring' }[job.kind] || 'drawing' : host.busy };
+      const shown = { ...host, busy: job && job.state === 'paused' ? 'paused' : job ? { train: 'baking', measure: 'measuring' }[job.kind] || 'drawing' : host.busy };
       fill(line, [shown.checkpoint, shown.family, shown.prediction, shown.precision, shown.vae, shown.clip_skip, shown.host,
         shown.busy, Math.round(shown.memory_used_gb * 10)], () => headItems(shown));
       fill(trouble, [host.problem, host.remedy, Boolean(job)], () => (host.problem && !job ? note('bad', host.problem, host.remedy) : null));
@@ -78,8 +78,8 @@ var trainLora = window.trainLora || {};
       const job = tl.status && tl.status.job;
       show(bar, job);
       if (!job) return;
-      const now = tl.run.standing({ progress: job.progress, phase: job.phase });
       const waiting = job.state === 'paused';
+      const now = tl.run.standing({ progress: job.progress, phase: waiting && job.progress ? null : job.phase });
       text(nodes.name, job.name);
       text(nodes.step, job.state === 'stopping' ? 'Stopping after this step…' : now.text);
       text(nodes.pace, !waiting && job.progress ? pace(job.progress) : '');

@@ -12,7 +12,7 @@ var trainLora = window.trainLora || {};
 
   function figures({ seconds_per_step: seconds, memory_gb: memory }) {
     const pace = `${tl.fmt.speed(1 / seconds)}`;
-    return [pace, memory > 0 ? `${memory.toFixed(1)} GB at most besides what is loaded` : ''].filter(Boolean).join(', ');
+    return [pace, memory > 0 ? `${tl.fmt.memory(memory)} at most besides what is loaded` : ''].filter(Boolean).join(', ');
   }
 
   function result(found, close) {

@@ -106,7 +106,7 @@ var trainLora = window.trainLora || {};
     const cost = (value, unit) => (value ? el('div', {}, el('b', {}, value), el('small', {}, unit)) : null);
     return el('div', { class: 'tl-costs' },
       cost(estimate.seconds > 0 ? tl.fmt.duration(estimate.seconds) : '', known.time ? 'measured' : 'about'),
-      cost(estimate.memory_gb > 0 ? `${estimate.memory_gb.toFixed(1)} GB` : '', known.memory ? 'memory, measured' : 'memory, about'),
+      cost(estimate.memory_gb > 0 ? tl.fmt.memory(estimate.memory_gb) : '', known.memory ? 'memory, measured' : 'memory, about'),
       cost(estimate.file_mb > 0 ? tl.fmt.size(estimate.file_mb) : '', 'file'),
       cost(estimate.snapshots > 0 ? tl.fmt.whole(estimate.snapshots) : '', estimate.snapshots === 1 ? 'snapshot' : 'snapshots'));
   }

@@ -8,7 +8,7 @@ var trainLora = window.trainLora || {};
     const { el } = tl.dom;
     const rows = Object.entries(settings).filter(([name, value]) => name in tl.recipe.fields && value !== tl.recipe.fields[name].default);
     return el('table', { class: 'tl-facts' }, el('tbody', {}, rows.map(([name, value]) => el('tr', {},
-      el('th', { scope: 'row', title: name }, tl.recipe.fields[name].label), el('td', {}, String(value))))));
+      el('th', { scope: 'row', title: name }, tl.recipe.fields[name].label), el('td', {}, value === true ? 'on' : value === false ? 'off' : String(value))))));
   }
 
   /** `32` when all modules agree, else `16 (24), 32 (168)`: value and number of modules. */
