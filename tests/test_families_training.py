@@ -111,11 +111,12 @@ def host_layers(sizes):
     return found
 
 
+@pytest.mark.parametrize("kind", ["LoRA", "LoKr"])
 @pytest.mark.parametrize("family", SIZES)
-def test_magnitudes_have_the_dimensions_of_the_checkpoints_own_layer(tmp_path, family):
+def test_magnitudes_have_the_dimensions_of_the_checkpoints_own_layer(tmp_path, family, kind):
     """SD2's ways in and out of attention are linear layers there and 1x1 convolutions in LoRA files; A1111 multiplies
     its own weight by the magnitudes as they are in the file."""
-    network = NetworkSettings(network_dim=2, weight_decompose=True)
+    network = NetworkSettings(network_type=kind, network_dim=2, conv_dim=2, weight_decompose=True)
     with lent(made(tmp_path, family), tmp_path) as loan:
         adapters = build(loan, network, seed=1)
         tensors = adapters.state_dict()

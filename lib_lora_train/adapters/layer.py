@@ -78,9 +78,7 @@ class Layer:
         """That of a file. None where the file's tensors cannot belong to such a layer."""
         spec = cls.spec_in(found, shape)
         form = cls.form(shape, replace(spec, alpha=spec.rank if found.alpha is None else found.alpha))
-        magnitudes = found.shapes.get(DORA, ())
-        axis = {DORA: (*magnitudes, *[1] * (len(shape) - len(magnitudes)))} if magnitudes else {}
-        return form and replace(form, shapes={**form.shapes, **axis})
+        return form and replace(form, shapes={**form.shapes, **magnitudes_in(found, shape)})
 
     @property
     def alpha_scales(self) -> bool:
@@ -165,6 +163,12 @@ def lengths(weight: Tensor, shape: Sequence[int]) -> Tensor:
     """Norms of `weight` over the axes in which `shape` is 1."""
     along = [axis for axis, size in enumerate(shape) if size == 1]
     return weight.square().sum(dim=along, keepdim=True).sqrt()
+
+
+def magnitudes_in(found: Found, shape: Shape) -> dict[str, Shape]:
+    """Those of a file, if it has them, with as many dimensions as the weight of `shape`."""
+    there = found.shapes.get(DORA, ())
+    return {DORA: (*there, *[1] * (len(shape) - len(there)))} if there else {}
 
 
 def magnitudes_shape(shape: Shape) -> Shape:

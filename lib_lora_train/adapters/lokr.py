@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .layer import DORA, Form, Found, Layer, Shape, magnitudes_shape, uniform
+from .layer import DORA, Form, Found, Layer, Shape, magnitudes_in, magnitudes_shape, uniform
 from .lora import begin_magnitudes
 from .spec import Spec
 
@@ -52,6 +52,7 @@ class LokrLayer(Layer):
     def form_in(cls, found: Found, shape: Shape) -> Form | None:
         """The shapes say all; the factor need not be known."""
         shapes = {name: found.shapes[name] for name in cls.names if name in found.shapes}
+        shapes |= magnitudes_in(found, shape)
         rank = next((shapes[name][0] for name in (_W2B, _W1B) if name in shapes), 1)
         whole = _W1 in shapes and _W2 in shapes
         return Form("LoKr", rank, float(rank) if whole or found.alpha is None else found.alpha, shapes)

@@ -18,6 +18,7 @@ import torch
 from harness import PROJECT, WebUI
 from PIL import Image
 from safetensors.torch import load_file
+from test_networks import compare_with_the_hosts_loader
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 MODELS = {  # name: (sizes in demo.ldm_layout, predicts v, zero terminal SNR)
@@ -110,6 +111,14 @@ def test_what_is_trained_is_what_the_host_applies(webui: WebUI, model: str, pict
     webui.post("/probe/lend")
     assert webui.post("/probe/weights") == before
     assert webui.txt2img(PROMPT, steps=2) == plain
+
+
+@pytest.mark.parametrize("kind", ["LoKr DoRA", "GLoRA", "OFT", "BOFT", "IA3"])
+def test_kinds_that_read_the_weights_do_so_in_openclips_fused_layers(webui: WebUI, model: str, kind: str):
+    """Query, key and value are one matrix in the web UI's own module, three layers with us."""
+    if model != "tiny-sd2":
+        pytest.skip("one model with nothing but OpenCLIP's text encoder is enough")
+    compare_with_the_hosts_loader(webui, kind)
 
 
 def placed(webui: WebUI, lora: Path, log: str) -> int:

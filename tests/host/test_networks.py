@@ -36,6 +36,10 @@ NOT_IN_FORGE = ("IA3", "OFT", "OFT limit", "BOFT")  # as the options say: no loa
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_is_applied_is_what_was_trained(webui: WebUI, name: str):
+    compare_with_the_hosts_loader(webui, name)
+
+
+def compare_with_the_hosts_loader(webui: WebUI, name: str) -> None:
     alias = name.replace(" ", "_")
     path = webui.lora_dir / f"{alias}.safetensors"
     webui.txt2img("red circle", steps=1)

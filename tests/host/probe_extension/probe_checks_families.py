@@ -18,7 +18,7 @@ def family_outputs(text: str = "a red circle, on blue") -> dict:
     with detect.host().lend() as loan, torch.no_grad():
         dtype, parts = _model.compute_dtype(loan), _model.parts()
         ours = loan.family.encode_text(loan, [text], 75, 1, dtype)
-        theirs, vector = _host_conditioning(text)
+        theirs, vector = host_conditioning(text)
         found = {"text": _apart(theirs, ours.context)}
         if vector is not None:
             found["pooled"] = _apart(vector[:, : ours.pooled.shape[1]], ours.pooled)
@@ -67,7 +67,7 @@ def _changed_inside_attention() -> set[int]:
     return found
 
 
-def _host_conditioning(text: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+def host_conditioning(text: str) -> tuple[torch.Tensor, torch.Tensor | None]:
     from modules.prompt_parser import SdConditioning
 
     with torch.inference_mode(_model.is_forge()):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import probe_model as _model
 import torch
+from probe_checks_families import host_conditioning
 from safetensors.torch import load_file, save_file
 
 from lib_lora_train.adapters.build import build, from_tensors
@@ -81,4 +82,5 @@ def _theirs(like: torch.Tensor) -> dict[str, torch.Tensor]:
         words = torch.randn((2, *like.shape[1:]), generator=torch.Generator().manual_seed(3)).to(dtype)
         with torch.inference_mode(_model.is_forge()):
             answer = unet(noisy.to(dtype), times, words).clone()
-        return {"text": _model.encoded(_TEXT), "unet": answer}
+        text = _model.encoded(_TEXT) if _model.is_forge() else host_conditioning(_TEXT)[0]
+        return {"text": text, "unet": answer}
