@@ -33,22 +33,55 @@ class Seen:
 
 def see(image: Image.Image) -> Seen:
     """By rules: the border's colour, the colour of what differs from it, its silhouette, area and place."""
-    values = np.asarray(image.convert("RGB").resize((world.SIDE, world.SIDE)), dtype=np.float32)
-    border = np.concatenate([values[:4].reshape(-1, 3), values[-4:].reshape(-1, 3), *values[:, [0, 1, -2, -1]]])
-    ground = min(world.GROUNDS, key=lambda name: _off(border, world.GROUNDS[name]).mean())
-    mask = _unlike(values, border[_off(border, world.GROUNDS[ground]) < _GROUND])
-    mask[:3], mask[-3:], mask[:, :3], mask[:, -3:] = False, False, False, False
-    if mask.sum() < 60:
+    values = _values(image)
+    ground = _ground_of(values)
+    found = _thing(values, ground)
+    if found is None:
         return Seen(ground, "", "", "", "")
+    mask, (left, top, right, bottom) = found
     colour = _nearest(np.median(values[mask], axis=0))
-    rows, columns = np.nonzero(mask)
-    top, bottom = np.percentile(rows, [1, 99])
-    left, right = np.percentile(columns, [1, 99])
     x, y = (left + right) / 2 / world.SIDE - 0.5, (top + bottom) / 2 / world.SIDE - 0.5
     place = min(world.PLACES, key=lambda name: np.hypot(x - world.PLACES[name][0], y - world.PLACES[name][1]))
     size = "large" if max(bottom - top, right - left) / world.SIDE > 0.43 else "small"
-    box = Image.fromarray(mask).crop((int(left), int(top), int(right) + 1, int(bottom) + 1)).resize((_SIDE, _SIDE))
+    box = Image.fromarray(mask).crop(_box(found[1])).resize((_SIDE, _SIDE))
     return Seen(ground, colour, _shape(np.asarray(box) > 0), size, place)
+
+
+def cut_out(image: Image.Image) -> Image.Image | None:
+    """The part of a picture that holds what stands on its ground; None where nothing does."""
+    values = _values(image)
+    found = _thing(values, _ground_of(values))
+    return found and Image.fromarray(values.astype(np.uint8)).crop(_box(found[1]))
+
+
+def _values(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGB").resize((world.SIDE, world.SIDE)), dtype=np.float32)
+
+
+def _border(values: np.ndarray) -> np.ndarray:
+    return np.concatenate([values[:4].reshape(-1, 3), values[-4:].reshape(-1, 3), *values[:, [0, 1, -2, -1]]])
+
+
+def _ground_of(values: np.ndarray) -> str:
+    return min(world.GROUNDS, key=lambda name: _off(_border(values), world.GROUNDS[name]).mean())
+
+
+def _thing(values: np.ndarray, ground: str) -> tuple[np.ndarray, tuple[float, ...]] | None:
+    """Where the thing is [H, W], and its left, top, right and bottom; a stray pixel does not count."""
+    border = _border(values)
+    mask = _unlike(values, border[_off(border, world.GROUNDS[ground]) < _GROUND])
+    mask[:3], mask[-3:], mask[:, :3], mask[:, -3:] = False, False, False, False
+    if mask.sum() < 60:
+        return None
+    rows, columns = np.nonzero(mask)
+    top, bottom = np.percentile(rows, [1, 99])
+    left, right = np.percentile(columns, [1, 99])
+    return mask, (left, top, right, bottom)
+
+
+def _box(sides: tuple[float, ...]) -> tuple[int, int, int, int]:
+    left, top, right, bottom = map(int, sides)
+    return left, top, right + 1, bottom + 1
 
 
 _GROUND = 80.0  # distance in RGB within which what stands at the border is the ground
