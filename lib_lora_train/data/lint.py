@@ -81,9 +81,9 @@ def _too_small(facts: _Set) -> Found:
     if small:
         worst = min((facts.records[i] for i in small), key=lambda record: record.size[0] * record.size[1])
         size = "x".join(map(str, worst.size))
+        are = _count(len(small), "picture is", "pictures are")
         yield (
-            f"{len(small)} pictures are smaller than the training size and get blurred by enlarging "
-            f"(smallest: '{worst.path.name}', {size}).",
+            f"{are} smaller than the training size and blurred by enlarging (smallest: '{worst.path.name}', {size}).",
             small,
         )
 
@@ -130,7 +130,12 @@ def _alike(facts: _Set) -> Found:
     if groups:
         first = ", ".join(f"'{facts.records[i].path.name}'" for i in groups[0][:3])
         extra = sum(len(found) - 1 for found in groups)
-        yield f"{extra} pictures look nearly like others (such as {first}).", [i for found in groups for i in found]
+        look = _count(extra, "picture looks", "pictures look")
+        yield f"{look} nearly like others (such as {first}).", [i for found in groups for i in found]
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _blurred(facts: _Set) -> Found:
@@ -138,7 +143,8 @@ def _blurred(facts: _Set) -> Found:
     soft = [i for i, one in seen if one and not one.flat and one.detail < _BLURRED]
     if soft:
         names = ", ".join(f"'{facts.records[i].path.name}'" for i in soft[:3])
-        yield f"{len(soft)} pictures are blurred, or were enlarged (such as {names}); the LoRA learns that too.", soft
+        are = _count(len(soft), "picture is", "pictures are")
+        yield f"{are} blurred, or enlarged (such as {names}); the LoRA learns that too.", soft
 
 
 def _duplicates(facts: _Set) -> Found:
@@ -146,8 +152,8 @@ def _duplicates(facts: _Set) -> Found:
     if groups:
         first = ", ".join(f"'{facts.records[i].path.name}'" for i in groups[0][:3])
         extra = sum(len(found) - 1 for found in groups)
-        are = "picture is an exact copy" if extra == 1 else "pictures are exact copies"
-        yield f"{extra} {are} of others (such as {first}).", [i for found in groups for i in found]
+        are = _count(extra, "picture is an exact copy", "pictures are exact copies")
+        yield f"{are} of others (such as {first}).", [i for found in groups for i in found]
 
 
 def _copies(facts: _Set) -> list[list[int]]:
