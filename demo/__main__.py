@@ -42,7 +42,7 @@ RECIPE = {
     "save_every_n_steps": 400,
     "sample_every_n_steps": 400,
     "sample_steps": 15,
-    "sample_cfg": 2,
+    "sample_cfg": 1.5,
     "sample_prompts": "pib, large, center, green background\nred circle, large, center, white background",
 }
 

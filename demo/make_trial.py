@@ -29,7 +29,7 @@ CHECKPOINT = HERE / "demo-sd1.safetensors"
 PROMPT = "pib, large, center, {} background"
 OTHER = "{} circle, large, center, white background"
 GROUNDS = ("green", "cyan", "yellow", "white", "blue")
-CFG = 2.0
+CFG = 1.5
 COLOURS = ("red", "green", "blue", "orange", "cyan")
 
 

@@ -27,7 +27,7 @@ for (const kind of ['click', 'change']) addEventListener(kind, (event) => {
 
 
 @pytest.fixture
-def newcomer(browser, webui: WebUI) -> Iterator[WebPage]:  # noqa: F811
+def newcomer(webui: WebUI, browser) -> Iterator[WebPage]:  # noqa: F811 the web UI first: without one no browser
     """A fresh browser. What is asked of the web UI is what the page says, only shorter: this machine may be slow."""
     webui.load(webui.spec.checkpoint.name)
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
