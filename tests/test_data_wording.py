@@ -55,6 +55,7 @@ def test_tidy_captions_differ_from_the_references(name):
     assert made(caption, **options, caption_rule="sd-scripts") != wanted
 
 
+@pytest.mark.golden
 @pytest.mark.parametrize("case", [c for c in CASES if not set(c["options"]) & {"caption_prefix", "caption_suffix"}])
 def test_tidy_captions_have_the_references_tags(case):
     """The same draws and tags; only spaces, empty tags and what parts tags may differ."""
