@@ -1,44 +1,53 @@
-"""A page served on this machine, and the browser that visits it."""
+"""The page that browser tests visit: the stand-alone one, or with the WEBUI_* variables a real web UI's."""
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from browser_stage import browser, fill_folder, open_tab, page
-from stage import Stage, picture_folder
+from stage import Stage, picture_folder, served
 
-__all__ = ["browser", "fill_folder", "finished", "open_tab", "page", "served", "start"]
+__all__ = ["browser", "page"]
+WEBUI = bool(os.environ.get("WEBUI_DIR"))
+OWN_PAGES = ("test_flow", "test_compat_page", "test_measure")  # tests/host asks the same of web UIs with their models
 
 
-@contextmanager
-def served(app) -> Iterator[str]:
-    """The app on a free port of 127.0.0.1; yields its address."""
-    import uvicorn
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 60
-    while not server.started:
-        assert thread.is_alive() and time.monotonic() < deadline, "the page's server did not start"
-        time.sleep(0.05)
-    try:
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        server.should_exit = True
-        thread.join(20)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items if WEBUI else ():
+        if item.path.parent == Path(__file__).parent and item.path.stem in OWN_PAGES:
+            item.add_marker(pytest.mark.skip(reason="has a stand-alone page of its own"))
 
 
 @pytest.fixture
-def stage(tmp_path):
+def standalone() -> None:
+    """For what the stand-alone page imitates and tests/host asks of the real one."""
+    if WEBUI:
+        pytest.skip("asked of web UIs by tests/host")
+
+
+@pytest.fixture(scope="session")
+def webui(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """A real web UI, shared; None without the variables."""
+    if not WEBUI:
+        yield None
+        return
+    from web_stage import running
+
+    with running(tmp_path_factory.mktemp("webui")) as ui:
+        yield ui
+
+
+@pytest.fixture
+def stage(webui, tmp_path):
+    if webui:
+        from web_stage import WebStage
+
+        with WebStage(webui) as made:
+            yield made
+        return
     made = Stage(tmp_path)
     with served(made.app) as made.address:
         yield made
@@ -59,17 +68,8 @@ def ready(page, stage, folder):
     fill_folder(page, folder)
     page.wait_for_selector("#train_lora_counts:has-text('3 pictures')")
     page.click("#train_lora_tab_recipe")
-    page.evaluate("trainLora.recipe.set('optimizer_type', 'AdamW')")
+    page.evaluate("(values) => Object.entries(values).forEach((one) => trainLora.recipe.set(...one))", stage.recipe)
     page.fill("#train_lora_output_name", "cat")
     page.fill("#train_lora_trigger_word", "cat")
     page.wait_for_selector("#train_lora_prediction:has-text('steps')")
     return page
-
-
-def start(page) -> None:
-    page.click("#train_lora_train")
-    page.wait_for_selector("#train_lora_runbar:visible")
-
-
-def finished(page, timeout: float = 30000) -> str:
-    return page.wait_for_selector("#train_lora_outcome .tl-note", timeout=timeout).inner_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import finished, start
+from browser_stage import finished, start
 
 pytestmark = pytest.mark.browser
 PANELS = ("pictures", "recipe", "bake", "results", "tools")

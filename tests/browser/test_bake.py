@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from conftest import finished, open_tab, start
+from browser_stage import finished, open_tab, reload, start
 from PIL import Image
 
 from lib_lora_train.errors import OutOfMemory
@@ -63,7 +63,7 @@ def test_reload_and_a_second_browser_find_the_run(ready, stage, browser):
     stage.engine.steps = 2000
     start(page)
     page.wait_for_function("trainLora.current && trainLora.current.points.length > 10")
-    page.reload()
+    reload(page)
     page.wait_for_selector("#train_lora_runbar:visible")
     page.wait_for_function("trainLora.current.points.length > 10 && trainLora.current.points[0].step === 1")
     other = browser.new_context().new_page()
@@ -73,7 +73,7 @@ def test_reload_and_a_second_browser_find_the_run(ready, stage, browser):
     assert "stopped and kept" in finished(page)
     assert "stopped and kept" in finished(other)
     other.context.close()
-    page.reload()
+    reload(page)
     assert "stopped and kept" in finished(page), "how it ended is still told after a reload"
 
 
@@ -96,13 +96,8 @@ def test_a_name_that_exists_is_asked_about(ready, stage):
 
 def test_out_of_memory_offers_what_to_lower_and_retries_with_it(ready, stage):
     page = ready
-
-    def fail(settings):
-        if settings.training.train_batch_size > 1:
-            lower = {"train_batch_size": 1, "gradient_checkpointing": True}
-            raise OutOfMemory("The graphics card ran out of memory.", "Lower the batch size.", lower)
-
-    stage.engine.fail = fail
+    stage.engine.out_of_memory = {"train_batch_size": 4}
+    stage.engine.lower = {"train_batch_size": 1, "gradient_checkpointing": True}
     page.evaluate("trainLora.recipe.set('train_batch_size', 4)")
     page.click("#train_lora_train")
     said = finished(page)
@@ -229,12 +224,8 @@ def test_prompts_and_intervals_are_changed_while_it_runs(ready, stage):
 
 def test_a_queue_is_filled_sorted_and_trained_though_one_fails(ready, stage):
     page = ready
-
-    def fail(settings):
-        if settings.naming.output_name == "b":
-            raise OutOfMemory("The graphics card ran out of memory.", "Lower the batch size.", {})
-
-    stage.engine.fail, stage.engine.steps, stage.engine.pause_s = fail, 12, 0.02
+    stage.engine.out_of_memory = {"output_name": "b"}
+    stage.engine.steps, stage.engine.pause_s = 12, 0.02
     for name in ("a", "b", "c"):
         page.click("#train_lora_tab_recipe")
         page.fill("#train_lora_output_name", name)
@@ -242,7 +233,7 @@ def test_a_queue_is_filled_sorted_and_trained_though_one_fails(ready, stage):
         page.wait_for_selector(f"#train_lora_queue li:has-text('{name}') >> text=waits")
     page.click("[aria-label='c earlier']")
     page.wait_for_function("document.querySelector('#train_lora_queue li:nth-child(2) b').textContent === 'c'")
-    page.reload()
+    reload(page)
     page.wait_for_selector("#train_lora_queue li >> nth=2")
     page.click("button:has-text('Start the queue')")
     page.wait_for_selector("#train_lora_queue .tl-bad:has-text('ran out of memory')", timeout=60000)

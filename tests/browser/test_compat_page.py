@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import blob_pictures as pictures
 import pytest
-from conftest import fill_folder, open_tab, served
+from browser_stage import fill_folder, open_tab
+from stage import served
 
-from demo import pictures
 from lib_lora_train.app.jobs import JobRunner
 from lib_lora_train.hosts.standalone import StandaloneHost
 from lib_lora_train.settings.load import from_mapping

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
+import blob_pictures as pictures
 import pytest
-from conftest import fill_folder, open_tab, served
+from browser_stage import fill_folder, open_tab, reload
+from stage import served
 
-from demo import pictures
 from lib_lora_train.app.jobs import JobRunner
 from lib_lora_train.hosts.standalone import StandaloneHost
 from lib_lora_train.settings.load import from_mapping
@@ -69,7 +70,7 @@ def test_from_a_folder_to_a_picture_and_again(page, address, tmp_path):
     page.click("#train_lora_train")
 
     page.wait_for_function("trainLora.status.job && trainLora.status.job.progress", timeout=90000)
-    page.reload()
+    reload(page)
     page.wait_for_selector("#train_lora_runbar:visible, #train_lora_outcome .tl-note", timeout=30000)
     page.wait_for_selector("#train_lora_outcome .tl-ok", timeout=180000)
     page.click("#train_lora_tab_bake")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import finished, open_tab, start
+from browser_stage import finished, open_tab, start
 
 pytestmark = pytest.mark.browser
 

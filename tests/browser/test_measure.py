@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 
+import blob_pictures as pictures
 import pytest
 import torch
-from conftest import fill_folder, open_tab, served
+from browser_stage import fill_folder, open_tab
+from stage import served
 from test_flow import SMALL
 
-from demo import pictures
 from lib_lora_train.app.jobs import JobRunner
 from lib_lora_train.hosts.standalone import StandaloneHost
 from lib_lora_train.settings.load import from_mapping

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import open_tab, start
+from browser_stage import open_tab, show, start
 
 pytestmark = pytest.mark.browser
 
@@ -42,7 +42,7 @@ def test_polling_is_calm_and_survives_a_lost_network(ready, stage):
     page.wait_for_selector(".tl-note:has-text('does not answer')", state="detached", timeout=40000)
     before = page.evaluate("trainLora.current.points.length")
     page.wait_for_function(f"trainLora.current.points.length > {before}")
-    page.click("#tab_txt2img-button")
+    show(page, "txt2img")
     page.wait_for_timeout(1500)
     asked.clear()
     page.wait_for_timeout(4000)

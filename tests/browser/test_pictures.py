@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import fill_folder, open_tab
+from browser_stage import fill_folder, open_tab
 
 pytestmark = pytest.mark.browser
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import finished, start
+from browser_stage import finished, reload, start
 
 pytestmark = pytest.mark.browser
 
@@ -40,14 +40,14 @@ def test_values_outside_the_advice_warn_and_impossible_ones_are_refused(ready):
 def test_recipe_and_tab_are_kept_between_visits(ready, stage):
     page = ready
     page.evaluate("trainLora.recipe.set('network_dim', 12)")
-    page.reload()
+    reload(page)
     page.wait_for_function("window.trainLora && trainLora.recipe && trainLora.recipe.ready")
     assert page.evaluate("trainLora.recipe.values.network_dim") == 12
     assert page.input_value("#train_lora_output_name") == "cat"
     assert page.get_attribute("#train_lora_tab_recipe", "aria-selected") == "true"
 
 
-def test_train_again_from_a_card(ready, stage):
+def test_train_again_from_a_card(standalone, ready, stage):
     page = ready
     page.evaluate("trainLora.recipe.set('network_dim', 12)")
     start(page)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import fill_folder, open_tab
+from browser_stage import fill_folder, open_tab, reload
 
 from lib_lora_train.export import lora_file
 from lib_lora_train.settings import recipe
@@ -67,7 +67,7 @@ def test_cards_follow_the_checkpoint_but_not_over_what_was_set(ready, stage):
     page.wait_for_function("trainLora.recipe.values.resolution === '1024'", timeout=15000)
     assert value(page, "gradient_checkpointing") is True and value(page, "network_dim") == 20
     page.wait_for_selector("[data-preset=character]:has-text('For this card: gradient checkpointing')")
-    page.reload()
+    reload(page)
     page.wait_for_function("window.trainLora && trainLora.recipe && trainLora.recipe.ready")
     assert value(page, "network_dim") == 20 and page.evaluate("trainLora.recipe.changed()") == ["network_dim"]
 
@@ -90,7 +90,7 @@ def test_a_recipe_is_saved_renamed_deleted_and_taken_back(ready):
     page.fill("dialog input", "my dolls")
     page.click("dialog button:has-text('Save')")
     page.wait_for_selector("[data-preset='own/my dolls'][aria-checked=true]")
-    page.reload()
+    reload(page)
     page.wait_for_selector("[data-preset='own/my dolls'][aria-checked=true]")
     page.click("#train_lora_recipe_actions button:has-text('Delete')")
     page.wait_for_selector("[data-preset='own/my dolls']", state="detached")

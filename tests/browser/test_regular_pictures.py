@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from conftest import fill_folder, open_tab
+from browser_stage import fill_folder, open_tab
 
 pytestmark = pytest.mark.browser
 LINE = "#train_lora_regular_line:has-text('{}')"

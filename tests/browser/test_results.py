@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from conftest import finished, open_tab
+from browser_stage import finished, open_tab, show
 
 from lib_lora_train.engine import state
 from lib_lora_train.export.folder import RunFolder
@@ -159,9 +159,9 @@ def test_the_loop_from_one_picture_leads_to_the_next_training(trained, stage, fo
     assert stage.engine.runs[1].data.train_data_dir == str(folder)
 
 
-def test_a_picture_of_txt2img_is_sent_to_the_training_set(ready, stage, folder):
+def test_a_picture_of_txt2img_is_sent_to_the_training_set(standalone, ready, stage, folder):
     page = ready
-    page.click("#tab_txt2img-button")
+    show(page, "txt2img")
     page.fill("#txt2img_prompt textarea", "cat <lora:x:1>, on a roof")
     page.click(".train-lora-send")
     page.wait_for_selector(".train-lora-said:has-text('No picture yet')")
@@ -173,7 +173,7 @@ def test_a_picture_of_txt2img_is_sent_to_the_training_set(ready, stage, folder):
     assert caption.read_text(encoding="utf-8") == "cat, on a roof"
 
 
-def test_rows_of_the_tree_view_have_the_button_too(page, stage):
+def test_rows_of_the_tree_view_have_the_button_too(standalone, page, stage):
     """The markup of A1111's tree view: its rows tell the name as a label only."""
     open_tab(page, stage.address)
     page.evaluate(

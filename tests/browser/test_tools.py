@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import open_tab
+from browser_stage import open_tab
 
 from lib_lora_train.export import lora_file
 

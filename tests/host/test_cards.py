@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import blob_pictures as pictures
 import materials
 import pytest
 from browser_stage import browser  # noqa: F401 a fixture
 from harness import Spec, WebUI
 from PIL import Image
 from webui_page import LONG, WebPage, until
-
-from demo import pictures
 
 pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.timeout(900)]
 TABS = ("txt2img", "img2img")
@@ -95,6 +94,7 @@ def train_again(visitor: WebPage, tab: str, place: str, name: str, rank: int) ->
         unfold(visitor, tab)
     item = shown(visitor, tab, name, place)
     item.hover()
+    item.locator(".train-lora-again").first.wait_for()
     assert item.locator(".train-lora-again").count() == 1
     item.locator(".train-lora-again").click()
     visitor.page.wait_for_selector(f"#train_lora_again:visible p:has-text('Train {name} again')")

@@ -6,13 +6,12 @@ import math
 import os
 from pathlib import Path
 
+import blob_pictures as pictures
 import pytest
 from harness import WebUI
 from kinds import Way, ways
 from test_flags import skip_where_it_cannot_draw
 from webui_page import until
-
-from demo import pictures
 
 pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.timeout(900)]
 PLAIN, STYLED = "blob, red eyes", "<lora:blob:1> blob, red eyes"

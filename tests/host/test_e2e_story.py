@@ -9,12 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import blob_pictures as pictures
 import pytest
 from browser_stage import browser  # noqa: F401 a fixture
 from harness import Spec, WebUI
 from webui_page import WebPage, until
-
-from demo import pictures
 
 pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.timeout(1800)]
 QUICK = {

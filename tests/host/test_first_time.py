@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import blob_pictures as pictures
 import pytest
 from browser_stage import browser  # noqa: F401 a fixture
 from harness import WebUI
 from test_e2e_story import QUICK
 from webui_page import LONG, USUAL, WebPage
-
-from demo import pictures
 
 pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.timeout(900)]
 SHORT = {name: QUICK[name] for name in ("resolution", "min_bucket_reso", "max_bucket_reso", "max_train_steps")}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from io import BytesIO
 
+import blob_pictures as pictures
 import pytest
 from harness import WebUI
 from PIL import Image
 from test_e2e_story import QUICK
 from webui_page import until
-
-from demo import pictures
 
 pytestmark = pytest.mark.host
 
