@@ -108,6 +108,23 @@ def test_what_cannot_work_is_an_error_at_its_field(values, field):
 
 
 DADAPT = {"optimizer_type": "DAdaptAdam", "learning_rate": 1, "text_encoder_lr": 0, "min_snr_gamma": 0}
+DADAPT["lr_scheduler"] = "constant"
+PRODIGY = {**DADAPT, "optimizer_type": "Prodigy"}
+
+
+@pytest.mark.parametrize(
+    ("values", "facts", "field"),
+    [
+        ({**DADAPT, "unet_lr": 0.5}, Facts(), "text_encoder_lr"),
+        ({**PRODIGY, "block_lr_weight": "style"}, Facts(), "block_lr_weight"),
+        ({**PRODIGY, "up_lr_weight": "sine"}, Facts(), "up_lr_weight"),
+        ({**PRODIGY, "loraplus_lr_ratio": 4}, Facts(), "loraplus_lr_ratio"),
+        ({"lr_warmup_steps": 100}, Facts(steps=100), "lr_warmup_steps"),
+        ({"resolution": "32"}, Facts(), "resolution"),
+    ],
+)
+def test_what_this_run_cannot_do_is_an_error_at_its_field(values, facts, field):
+    assert [a.field for a in advise(load.from_mapping(values), facts) if a.level == "error"] == [field]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +137,22 @@ DADAPT = {"optimizer_type": "DAdaptAdam", "learning_rate": 1, "text_encoder_lr":
         ({"learning_rate": 1.0}, Facts(), "learning_rate"),
         ({**DADAPT, "lr_scheduler": "cosine"}, Facts(), "lr_scheduler"),
         ({**DADAPT, "min_snr_gamma": 5}, Facts(), "min_snr_gamma"),
+        ({**PRODIGY, "min_snr_gamma": 8}, Facts(), "min_snr_gamma"),
+        ({**PRODIGY, "learning_rate": 1e-4}, Facts(), "learning_rate"),
+        ({**PRODIGY, "scale_lr": "sqrt"}, Facts(), "scale_lr"),
+        ({**PRODIGY, "lr_scheduler": "constant_with_warmup", "lr_warmup_steps": 9}, Facts(), "optimizer_args"),
+        ({"lr_scheduler": "constant_with_warmup"}, Facts(), "lr_warmup_steps"),
+        ({"network_type": "LoCon", "conv_alpha": 9}, Facts(), "conv_alpha"),
+        ({"network_type": "IA3"}, Facts(), "learning_rate"),
+        ({"network_type": "OFT"}, Facts(), "network_type"),
+        ({"network_type": "LoHa", "network_dim": 64}, Facts(), "network_dim"),
+        ({"network_type": "BOFT", "network_dim": 4, "network_alpha": 4}, Facts(), "network_dim"),
+        ({"network_type": "DyLoRA", "network_dim": 30}, Facts(), "dylora_unit"),
+        ({"dim_from_weights": True}, Facts(), "dim_from_weights"),
+        ({"scale_v_pred_loss_like_noise_pred": True}, Facts(), "min_snr_gamma"),
+        ({"random_crop": True}, Facts(), "random_crop"),
+        ({"resolution": "1536"}, Facts(), "max_bucket_reso"),
+        ({}, Facts(pictures=5), "train_data_dir"),
         ({"optimizer_type": "AdaFactor", "lr_scheduler": "linear"}, Facts(), "lr_scheduler"),
         ({"optimizer_type": "AdaFactor", "lr_scheduler": "constant"}, Facts(), "learning_rate"),
         ({"optimizer_type": "AdamWScheduleFree", "lr_scheduler": "cosine"}, Facts(), "lr_scheduler"),
@@ -132,6 +165,11 @@ def test_warnings_stand_at_their_field(values, facts, field):
     found = advise(load.from_mapping(values), facts)
     assert field in [a.field for a in found]
     assert all(a.level == "warning" for a in found)
+
+
+def test_prodigy_with_a_safeguarded_warm_up_is_not_remarked():
+    warm = {**PRODIGY, "lr_scheduler": "constant_with_warmup", "lr_warmup_steps": 9}
+    assert advise(load.from_mapping({**warm, "optimizer_args": "safeguard_warmup=True"})) == []
 
 
 def test_adafactor_with_rates_of_the_users_takes_them():

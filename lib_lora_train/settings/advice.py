@@ -118,10 +118,16 @@ def _adaptive(settings: Settings, _facts: Facts) -> Iterator[Advice]:
         yield Advice("scale_lr", f"{opt.optimizer_type} finds its own rate whatever the batch: no.")
     if not opt.lr_scheduler.startswith("constant"):
         yield Advice("lr_scheduler", f"{opt.optimizer_type} works best with `constant`.")
+    if opt.optimizer_type == "Prodigy" and opt.lr_scheduler == "constant_with_warmup" and not _safeguarded(opt):
+        yield Advice("optimizer_args", "With a warm-up Prodigy wants `safeguard_warmup=True`.")
     if settings.loss.min_snr_gamma and opt.optimizer_type in _D_ADAPTATION:
         yield Advice("min_snr_gamma", "D-Adaptation misjudges its step with min-SNR: set it to 0, or use Prodigy.")
     elif settings.loss.min_snr_gamma > 5:
         yield Advice("min_snr_gamma", "With adaptive optimisers 5 or less for characters; more only for styles.")
+
+
+def _safeguarded(opt: OptimizerSettings) -> bool:
+    return bool(re.search(r"\bsafeguard_warmup\s*=\s*(True|1)\b", opt.optimizer_args))
 
 
 def drives_itself(opt: OptimizerSettings) -> bool:

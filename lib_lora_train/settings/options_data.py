@@ -28,7 +28,7 @@ class DataSettings(Section):
         str,
         _o(
             "Resolution",
-            "Training size, one number or WxH.",
+            "Training size, one number or WxH. 512, newer bases 576 to 768, SDXL 1024; 64 px more slow learning much.",
             unit="px",
             pattern=r"^\s*\d{1,5}\s*([xX,]\s*\d{1,5}\s*)?$",
             advice=(512, 1024),

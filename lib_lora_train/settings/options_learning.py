@@ -36,7 +36,11 @@ class OptimizerSettings(Section):
     ] = "AdamW8bit"
     optimizer_args: Annotated[
         str,
-        _o("Optimiser arguments", "`name=value` pairs separated by spaces, e.g. `weight_decay=0.01 betas=0.9,0.99`."),
+        _o(
+            "Optimiser arguments",
+            "`name=value` pairs separated by spaces, e.g. `weight_decay=0.01 betas=0.9,0.99`. Prodigy's `d_coef` is "
+            "0.5 to 2, up to 10 for ranks up to 8 and IA3.",
+        ),
     ] = ""
     learning_rate: Annotated[
         float, _o("Learning rate", "Master rate; adaptive optimisers want 1.", ge=0, advice=(1e-5, 2.0))
@@ -79,10 +83,23 @@ class LossSettings(Section):
         Literal["auto", "yes", "no"], _o("Zero terminal SNR", "auto: as detected from the loaded checkpoint.")
     ] = "auto"
     min_snr_gamma: Annotated[
-        float, _o("Min-SNR gamma", "1 strong .. 20 none, 5 usual; 0 switches it off.", ge=0, advice=(1, 20))
+        float,
+        _o(
+            "Min-SNR gamma",
+            "1 strong .. 20 none, 5 usual (with Prodigy 5 or less for characters, 5 or more for styles); 1 more learns "
+            "a little slower; 0 switches it off.",
+            ge=0,
+            advice=(1, 20),
+        ),
     ] = 5.0
     noise_offset: Annotated[
-        float, _o("Noise offset", "0.06-0.1 usual; more gives strong contrast.", ge=0, advice=(0, 1))
+        float,
+        _o(
+            "Noise offset",
+            "0.06-0.1 usual; more gives strong contrast, and 0.1 more learns much slower.",
+            ge=0,
+            advice=(0, 1),
+        ),
     ] = 0.0
     noise_offset_random_strength: Annotated[
         bool, _o("Random offset strength", "Each sample draws its share of the noise offset.")

@@ -24,10 +24,22 @@ class NetworkSettings(Section):
         ),
     ] = "LoRA"
     network_dim: Annotated[
-        int, _o("Rank (dim)", "8-16 simple characters, 32-64 characters, 64-128 styles.", ge=1, advice=(1, 768))
+        int,
+        _o(
+            "Rank (dim)",
+            "8-16 simple characters, 32-64 characters, 64-128 styles, 128 and more machines and monsters. 16 less learn "
+            "a little slower.",
+            ge=1,
+            advice=(1, 768),
+        ),
     ] = 32
     network_alpha: Annotated[
-        float, _o("Alpha", "Scale is alpha / rank; 0 means rank. Half the rank, or 1 with adaptive optimisers.", ge=0)
+        float,
+        _o(
+            "Alpha",
+            "Scale is alpha / rank; 0 means rank. Half the rank, or 1 with adaptive optimisers; 16 less learn slower.",
+            ge=0,
+        ),
     ] = 16.0
     conv_dim: Annotated[
         int, _o("Convolution rank", "Rank of 3x3 convolutions, where the type trains them.", ge=1, advice=(1, 128))
