@@ -30,6 +30,7 @@ class Kind:
     lora_extension: str
     chooser: str  # of checkpoints, on the page
     ways: tuple[Way, ...]
+    unloads_merged: bool = True  # models that it unloads keep their merged LoRAs
 
 
 _FULL = ("--no-half", "--no-half-vae")
@@ -73,6 +74,7 @@ KINDS = {
             lora_extension="sd_forge_lora",
             chooser=".model_selection",
             ways=(Way("fp8", ("--fp8_e4m3fn-unet",), (), *_FP8),),
+            unloads_merged=False,
         ),
     )
 }
