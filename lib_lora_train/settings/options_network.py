@@ -27,8 +27,8 @@ class NetworkSettings(Section):
         int,
         _o(
             "Rank (dim)",
-            "8-16 simple characters, 32-64 characters, 64-128 styles, 128 and more machines and monsters. 16 less learn "
-            "a little slower.",
+            "8-16 simple characters, 32-64 characters, 64-128 styles, 128 and more machines and monsters. 16 less "
+            "learn a little slower.",
             ge=1,
             advice=(1, 768),
         ),
