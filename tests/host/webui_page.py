@@ -12,10 +12,12 @@ from harness import WebUI
 from PIL import Image
 
 USUAL, LONG = 60_000, 300_000  # ms; web UIs without a graphics card on a busy machine, whole runs
-_NEW_PICTURE = """(old) => {
-  const image = document.querySelector('#txt2img_gallery img');
+_PICTURE = "#txt2img_gallery img:not(.livePreview img)"  # Neo previews from the first step on
+_NEW_PICTURE = """([picture, old]) => {
+  const image = document.querySelector(picture);
   return image && image.complete && image.naturalWidth > 0 && image.src !== old;
 }"""
+_SOURCE = "(picture) => (document.querySelector(picture) || {}).src || ''"
 
 
 @dataclass
@@ -106,10 +108,10 @@ class WebPage:
 
     def generate(self) -> Image.Image:
         """Click Generate with the form as it stands; the pixels of the new picture."""
-        seen = self.eval("(document.querySelector('#txt2img_gallery img') || {}).src || ''")
+        seen = self.eval(_SOURCE, _PICTURE)
         self.page.click("#txt2img_generate")
-        self.page.wait_for_function(_NEW_PICTURE, arg=seen)
-        body = self.page.request.get(self.eval("document.querySelector('#txt2img_gallery img').src")).body()
+        self.page.wait_for_function(_NEW_PICTURE, arg=[_PICTURE, seen])
+        body = self.page.request.get(self.eval(_SOURCE, _PICTURE)).body()
         image = Image.open(io.BytesIO(body))
         return Image.frombytes("RGB", image.size, image.convert("RGB").tobytes())
 
