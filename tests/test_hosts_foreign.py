@@ -25,6 +25,10 @@ LAYOUTS = {  # files by path; what the message has to name
         },
         "modules.devices.device",
     ),
+    "nothing that loads": (
+        {f"modules/{name}.py": "raise RuntimeError('no settings')" for name in ("shared", "paths")},
+        "no web UI that Train LoRA knows",
+    ),
     "ComfyUI's way of 2024": (
         {**EMPTY, "modules_forge/__init__.py": "", "ldm_patched/__init__.py": ""},
         "an older Forge or reForge",

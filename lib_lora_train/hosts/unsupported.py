@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from ..errors import HostError
 from ..families.loan import Identity, Loan
 from .base import Guard, HostStatus, PictureRequest
 from .guard import guard_of, within
+
+log = logging.getLogger(__name__)
 
 
 class UnsupportedHost:
@@ -78,5 +81,6 @@ def _data_path() -> Path:
 def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
-    except ImportError:
+    except Exception as error:  # noqa: BLE001 an unknown program's module may raise anything; it is of no use then
+        log.debug("Train LoRA: %s cannot be loaded: %s", name, error)
         return None
