@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-OURS = re.compile("train[-_]lora" if os.environ.get("WEBUI_DIR") else "")  # web UIs' scripts have errors of their own
+WEBUI = bool(os.environ.get("WEBUI_DIR"))
+OURS = re.compile("train[-_]lora" if WEBUI else "")  # web UIs' scripts have errors of their own
+PATIENCE = 60000 if WEBUI else 20000  # ms
 
 FLAGS = [
     "--no-sandbox",
@@ -60,7 +62,7 @@ def visitor(browser) -> Iterator[Any]:
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(f"{error}\n{error.stack}") if OURS.search(error.stack) else None)
     opened.on("console", lambda said: errors.append(said.text) if said.text.startswith("Train LoRA:") else None)
-    opened.set_default_timeout(20000)
+    opened.set_default_timeout(PATIENCE)
     yield opened
     context.close()
     assert not errors, errors
@@ -104,5 +106,5 @@ def start(page) -> None:
     page.wait_for_selector("#train_lora_runbar:visible")
 
 
-def finished(page, timeout: float = 30000) -> str:
+def finished(page, timeout: float = 1.5 * PATIENCE) -> str:
     return page.wait_for_selector("#train_lora_outcome .tl-note", timeout=timeout).inner_text()

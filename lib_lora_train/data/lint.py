@@ -65,7 +65,8 @@ def _lacks_file(facts: _Set) -> Found:
     lacking = [i for i in facts.train if facts.records[i].caption_file is None]
     if lacking and len(lacking) < len(facts.train):
         texts = " or ".join(f"'{text}'" for text in sorted({facts.records[i].caption for i in lacking})[:3])
-        yield f"{len(lacking)} of {len(facts.train)} pictures have no caption file; their caption is {texts}.", lacking
+        have = "has no caption file; its" if len(lacking) == 1 else "have no caption file; their"
+        yield f"{len(lacking)} of {len(facts.train)} pictures {have} caption is {texts}.", lacking
 
 
 def _lacks_trigger(facts: _Set) -> Found:

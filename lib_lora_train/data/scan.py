@@ -177,9 +177,8 @@ class _Reader:
 
     def summary(self) -> list[str]:
         """Notes on captions, one per kind."""
-        notes = [
-            f"{n} pictures have no caption file; their caption is '{text}'." for text, n in self._fallbacks.items()
-        ]
+        have = {True: "1 picture has no caption file; its", False: "{} pictures have no caption file; their"}
+        notes = [f"{have[n == 1].format(n)} caption is '{text}'." for text, n in self._fallbacks.items()]
         for remark, names in sorted(self._remarks.items()):
             first = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
             notes.append(_REMARKS[remark].format(n=len(names), names=first))

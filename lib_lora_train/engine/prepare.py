@@ -34,10 +34,9 @@ def plan(settings: Settings) -> Generator[Event, None, Plan]:
     if found.left_out:
         named = ", ".join(f"{item.path.name} ({item.reason})" for item in found.left_out[:NAMED])
         more = f" and {len(found.left_out) - NAMED} more" if len(found.left_out) > NAMED else ""
-        yield Warned(
-            text=f"{len(found.left_out)} files are left out: {named}{more}.",
-            remedy="To train on them too, replace or convert them.",
-        )
+        are = "1 file is" if len(found.left_out) == 1 else f"{len(found.left_out)} files are"
+        remedy = "What is to be trained on has to be replaced or converted."
+        yield Warned(text=f"{are} left out: {named}{more}.", remedy=remedy)
     training = settings.training
     return Plan(found.records, fits(found.records, settings.data), training.train_batch_size, training.seed)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser_stage import browser, fill_folder, open_tab, page
+from browser_stage import WEBUI, browser, fill_folder, open_tab, page
 from stage import Stage, picture_folder, served
 
 __all__ = ["browser", "page"]
-WEBUI = bool(os.environ.get("WEBUI_DIR"))
 OWN_PAGES = ("test_flow", "test_compat_page", "test_measure")  # tests/host asks the same of web UIs with their models
 
 

@@ -90,7 +90,7 @@ def test_a_name_that_exists_is_asked_about(ready, stage):
     page.fill("#train_lora_output_name", "cat")
     page.click("#train_lora_train")
     page.click("dialog button:has-text('Overwrite')")
-    page.wait_for_function("trainLora.status.job && trainLora.status.job.name === 'cat'")
+    page.wait_for_function("trainLora.current.name === 'cat' && trainLora.current.points.length")
     assert [run.naming.output_name for run in stage.engine.runs] == ["cat", "cat_v2", "cat"]
 
 

@@ -31,7 +31,7 @@ def test_interrupted_runs_can_go_on(page, stage, folder):
     data = stage.host.data_dir()
     run = RunFolder(data / "runs" / "20260101-000000-old", data / "cache").make().root
     state.save(run / "state", 10, state.State({"x": torch.zeros(1)}, {"step": 10}))
-    settings = from_mapping({"train_data_dir": str(folder), "output_name": "old", "optimizer_type": "AdamW"})
+    settings = from_mapping({"train_data_dir": str(folder), "output_name": "old", **stage.recipe})
     (run / "recipe.toml").write_text(recipe.dumps(settings), encoding="utf-8")
     (run / "events.jsonl").write_text('{"event":"Phase","t":1.0,"name":"train","text":"","done":0,"total":0}\n')
     open_tab(page, stage.address)
@@ -85,6 +85,10 @@ def test_a_grid_is_drawn_enlarged_compared_and_kept_with_its_strength(trained, s
     page.click(".tl-viewer button:has-text('Put into the training set')")
     page.wait_for_selector(".tl-viewer .tl-ok:has-text('lies in the training set now')")
     assert len(list((folder / "2_cat").glob("picked-*"))) == 2, "the picture and its caption"
+    page.evaluate("document.addEventListener('keydown', (event) => { window.heard = event.key; })")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
+    assert page.evaluate("window.heard") is None, "web UIs interrupt by this key"
 
 
 def test_strengths_of_the_two_parts_propose_the_next_rates(trained, stage):
@@ -153,6 +157,7 @@ def test_the_loop_from_one_picture_leads_to_the_next_training(trained, stage, fo
     page.click(".tl-order button:has-text('Draw')")
     page.click(".tl-sheet .tl-shot >> nth=0")
     page.click(".tl-viewer button:has-text('Put into the training set')")
+    page.wait_for_function("!trainLora.status.job")  # all of the sheet is drawn
     page.click(".tl-viewer button:has-text('Train again with')")
     page.wait_for_function("trainLora.current && trainLora.current.name === 'cat_v2' && trainLora.current.outcome")
     assert [run.naming.output_name for run in stage.engine.runs] == ["cat", "cat_v2"]

@@ -18,9 +18,10 @@ var trainLora = window.trainLora || {};
       el('span', { class: 'tl-row tl-tight tl-end' }, whole)), picture, el('p', { class: 'tl-help' }, HINT));
     let points = [], total = 0, view = null, scale = null, drag = null;
 
+    /** All of the run; while little of it is done, twice that. */
     const span = () => {
-      const first = points[0].step;
-      return [first, Math.max(total, points[points.length - 1].step, first + 1)];
+      const first = points[0].step, last = points[points.length - 1].step;
+      return [first, Math.max(Math.min(total, 2 * last), last, first + 1)];
     };
     const shown = () => view || span();
 

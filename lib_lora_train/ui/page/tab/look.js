@@ -51,9 +51,8 @@ var trainLora = window.trainLora || {};
     }, el('div', { class: 'tl-stack' }, image, over), slider, sides, caption, detail, deeds,
     el('div', { class: 'tl-row' }, several ? [button('Previous', () => step(-1)), button('Next', () => step(1)), choice] : null,
       button('Close', close, { autofocus: true })));
-    tl.tab.frame.append(dialog);
     draw();
-    dialog.showModal();
+    tl.parts.open(dialog);
   }
 
   tl.look = { pictures };

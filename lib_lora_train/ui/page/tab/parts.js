@@ -146,5 +146,5 @@ var trainLora = window.trainLora || {};
     }
   }
 
-  tl.parts = { tabs, ask, viewer, track, busy };
+  tl.parts = { tabs, open, ask, viewer, track, busy };
 })(trainLora);
