@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import torch
 from PIL import Image
 
+from lib_lora_train.app.jobs import JobRunner
 from lib_lora_train.errors import CheckpointSwitched, HostError
 from lib_lora_train.events import Finished, Paused, Phase, Progress, Resumed, Snapshot
 from lib_lora_train.export import lora_file
@@ -162,3 +164,15 @@ def recipe(folder: Path, **values):
             **values,
         }
     )
+
+
+def until(condition, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.01)
+
+
+def last(runner: JobRunner, kind: type):
+    """The newest event of that kind."""
+    return [event for event in runner.job.journal.all() if isinstance(event, kind)][-1]
