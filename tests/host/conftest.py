@@ -9,8 +9,11 @@ from typing import Any
 
 import materials
 import pytest
+from browser_stage import browser, page
 from harness import STEP_S, Spec, WebUI
+from webui_page import WebPage
 
+__all__ = ["browser", "page"]
 HERE = Path(__file__).parent
 LINES = ("a1111", "forge")
 CHECKPOINTS = {  # made beside the given one in every web UI's models folder
@@ -55,6 +58,12 @@ def prepared(spec: Spec, folder: Any, **how: Any) -> Iterator[WebUI]:
         make(spec.checkpoint, ui.models_dir / name)
     with ui:
         yield ui
+
+
+@pytest.fixture
+def visitor(webui: WebUI, page) -> WebPage:  # noqa: F811 the web UI first: without one no browser
+    """Somebody who opens the page for the first time."""
+    return WebPage(page, webui).open()
 
 
 @pytest.fixture
