@@ -12,10 +12,11 @@ from .from_sd_options import whole
 _SCRIPT = re.compile(r"([\w.-]*?)train\w*\.py$")
 _TRAINS_LORA = {"train_network.py", "sdxl_train_network.py"}
 _LISTS = {"network_args", "optimizer_args", "lr_scheduler_args", "base_weights", "base_weights_multiplier"}
-_COMMENT = re.compile(r"^\s*(#|::|@|rem\b)", re.IGNORECASE)
+_COMMENT = re.compile(r"^\s*(#|::|rem\b|@(?!.*train))", re.IGNORECASE)
+_GOES_ON = re.compile(r"[\\^`]?[ \t]*\r?\n(?=[ \t]*--[A-Za-z])|[\\^`][ \t]*\r?\n")  # no command begins with --
 _SET = re.compile(r"^\s*(?:set\s+|export\s+)?[\"']?\$?(?:env:)?([A-Za-z_]\w*)[\"']?\s*=\s*(.*?)\s*$", re.IGNORECASE)
 _USE = re.compile(r"\$\{(\w+)\}|\$(?:env:)?(\w+)|%(\w+)%", re.IGNORECASE)
-_WINDOWS = re.compile(r"\^\s*$|%\w+%|[A-Za-z]:\\", re.MULTILINE)
+_WINDOWS = re.compile(r"[\^`][ \t]*$|%\w+%|[A-Za-z]:\\", re.MULTILINE)
 _LONGEST = 100_000  # characters
 _FILES = ("config_file", "dataset_config")
 
@@ -76,16 +77,22 @@ def _expanded(text: str) -> str:
     """One command per line, without comments, with the script's own variables put in."""
     values: dict[str, str] = {}
     lines = []
-    for line in re.sub(r"[\\^`][ \t]*\r?\n", " ", text).splitlines():
-        if _COMMENT.match(line) and "train" not in line:
+    for line in _GOES_ON.sub(" ", text).splitlines():
+        if _COMMENT.match(line):
             continue
         line = _USE.sub(lambda use: values.get(next(g for g in use.groups() if g).lower(), use[0]), line)
         given = _SET.match(line)
         if given and "--" not in given[2]:
-            values[given[1].lower()] = given[2].split(" #")[0].strip().strip("\"'")[:1000]
+            values[given[1].lower()] = _assigned(given[2])
         else:
             lines.append(line)
     return "\n".join(lines)
+
+
+def _assigned(text: str) -> str:
+    """A variable's value, one word: texts put together by PowerShell (`"a" + "b"`) too, and no quote left open."""
+    value = re.sub(r"\"\s*\+\s*\"", "", text.split(" #")[0]).strip().strip("\"'")[:1000]
+    return value.replace('"', "") if value.count('"') % 2 else value
 
 
 def _split(text: str, windows: bool) -> list[str]:

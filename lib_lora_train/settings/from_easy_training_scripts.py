@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .found import Found
+from .found import Found, shown
 from .from_sd_options import whole
 from .from_toml import dataset_options
 
@@ -43,10 +43,21 @@ def read_easy_training_scripts(tables: Mapping[str, Any], folders: bool = False)
     subsets = tables.get("subsets")
     of_data, lost, told = dataset_options({"datasets": [{**data, "subsets": subsets}]})
     options = {name: value for name, value in {**of_data, **options}.items() if name not in _FORM}
+    lost += _other_kinds(tables)
     if options.get("network_args"):
         options["network_module"] = _module(options["network_args"])
     found = whole({"network_module": "networks.lora", **options}, "Easy Training Scripts", folders)
     return Found(found.settings, found.source, lost + found.not_carried, told + found.translated)
+
+
+def _other_kinds(tables: Mapping[str, Any]) -> list[str]:
+    """Flux, and embeddings instead of a LoRA: the file is for what is not trained here."""
+    mode = tables.get("train_mode")
+    mode = mode.get("train_mode", "lora") if isinstance(mode, Mapping) else "lora"
+    lost = [] if mode == "lora" else [shown("train_mode", mode, "only LoRAs are trained here")]
+    if _table(tables.get("flux_args", {}), "args"):
+        lost.append(shown("flux_args", "True", "made for models that are not trained here"))
+    return lost
 
 
 def _module(args: Any) -> str:
@@ -54,8 +65,8 @@ def _module(args: Any) -> str:
     return "lycoris.kohya" if isinstance(args, Mapping) and args.get("algo") else "networks.lora"
 
 
-def _table(table: Mapping[str, Any], name: str) -> dict[str, Any]:
-    inner = table.get(name)
+def _table(table: Any, name: str) -> dict[str, Any]:
+    inner = table.get(name) if isinstance(table, Mapping) else None
     return dict(inner) if isinstance(inner, Mapping) else {}
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from .found import Found, valid
+from .found import Found, shown, valid
 from .from_command_line import options_of
 from .from_sd_options import whole
 
@@ -46,6 +47,7 @@ _DEFAULTS = {"factor": -1, "unit": 1, "train_on_input": True, "LyCORIS_preset": 
 # Fields of other kinds of models and of the form itself, which say nothing about the training of ours.
 _FOREIGN = ("flux1_", "sd3_", "hunyuan_", "anima_", "lumina_", "t5xxl", "clip_g", "clip_l", "img_", "txt_", "single_",
             "double_", "huggingface_", "ggpo_", "train_double_", "train_single_", "dynamo_")  # fmt: skip
+_FAMILY = re.compile(r"(flux1|sd3|hunyuan_image|anima|lumina)_checkbox")  # switches to models of another kind
 _FORM = {
     "LoRA_type", "noise_offset_type", "epoch", "sample_prompts", "lr_warmup", "additional_parameters", "model_list",
     "save_as_bool",
@@ -76,6 +78,8 @@ def read_kohya_gui(values: Mapping[str, Any], folders: bool = False) -> Found:
     more, lost = options_of(str(form["additional_parameters"])) if form.get("additional_parameters") else ({}, [])
     found = whole({**options, **more}, "kohya_ss", folders)
     settings = found.settings | _prompts(form.get("sample_prompts"))
+    families = [name for name, on in form.items() if _FAMILY.fullmatch(name) and on not in (False, "False")]
+    lost += [shown(name, form[name], "made for models that are not trained here") for name in families]
     return Found(settings, found.source, lost + found.not_carried, found.translated)
 
 
