@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from app_stage import StageHost, pictures, recipe
 
 from lib_lora_train.app import speeds
@@ -24,6 +25,15 @@ def test_length_and_pictures_are_those_of_the_run(tmp_path):
     (folder / "2_cat" / "film.gif").write_bytes(b"GIF89a")
     left = check(recipe(folder), host, DataSets())["left_out"]
     assert [item["name"] for item in left] == ["film.gif"] and left[0]["reason"]
+
+
+@pytest.mark.parametrize("lacking, said", [(1, "1 of 3 pictures has no"), (2, "2 of 3 pictures have no")])
+def test_what_lacks_a_caption_is_said_once(tmp_path, lacking, said):
+    folder = pictures(tmp_path / "set")
+    for index in range(lacking):
+        (folder / "2_cat" / f"{index}.txt").unlink()
+    notes = [note for note in check(recipe(folder), StageHost(tmp_path), DataSets())["notes"] if "caption file" in note]
+    assert len(notes) == 1 and notes[0].startswith(said)
 
 
 def test_names_are_judged_while_typing(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -47,8 +48,12 @@ def check(settings: Settings, host: Host, sets: DataSets) -> dict[str, Any]:
 
 def _notes(scanned: Sequence[str], lints: Sequence[str]) -> list[str]:
     """All of both; what a lint says more exactly ("3 of 31 pictures have ...") only once."""
-    said = {lint.partition(" pictures ")[2] for lint in lints}
-    return [*(note for note in scanned if note.partition(" pictures ")[2] not in said - {""}), *lints]
+    said = {_after_count(lint) for lint in lints}
+    return [*(note for note in scanned if _after_count(note) not in said - {""}), *lints]
+
+
+def _after_count(text: str) -> str:
+    return re.split(" pictures? ", f"{text} picture ", maxsplit=1)[1].removesuffix(" picture ")
 
 
 def _name_advice(settings: Settings, host: Host) -> Iterator[Advice]:

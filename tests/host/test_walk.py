@@ -26,7 +26,7 @@ def filled(visitor: WebPage, webui: WebUI, tmp_path: Path):
 
     def fill(name: str, **changes) -> Path:
         folder, recipe = pictures.make(tmp_path / name, count=4), tmp_path / f"{name}.json"
-        recipe.write_text(json.dumps({**QUICK, "make_thumbnail": False, **changes}))
+        recipe.write_text(json.dumps({**QUICK, "max_train_steps": 8, "make_thumbnail": False, **changes}))
         visitor.fill(folder, name, "blob", recipe)
         return folder
 
@@ -60,14 +60,14 @@ def test_prompts_and_intervals_are_changed_while_it_trains(visitor: WebPage, web
     page.click("#train_lora_wishes summary")
     page.wait_for_function("document.querySelector('#train_lora_wish_sample_every_n_steps').value !== ''")
     page.fill("#train_lora_wish_sample_prompts", "blob, asleep")
-    page.fill("#train_lora_wish_sample_every_n_steps", "7")
+    page.fill("#train_lora_wish_sample_every_n_steps", "3")
     page.click("#train_lora_wishes button:has-text('Change')")
     page.wait_for_selector("#train_lora_log li:has-text('Changed: sample prompts, samples every.')")
     page.wait_for_function("document.querySelectorAll('#train_lora_samples tbody tr').length >= 2")
     page.click("#train_lora_stop")
     assert "stopped and kept" in visitor.finished()
     drawn = told(webui, run, "Sampled")
-    assert {one["prompt"] for one in drawn} == {"blob, asleep"} and all(one["step"] % 7 == 0 for one in drawn[:2])
+    assert {one["prompt"] for one in drawn} == {"blob, asleep"} and all(one["step"] % 3 == 0 for one in drawn[:2])
 
 
 def test_a_queue_is_trained_though_one_fails(visitor: WebPage, webui: WebUI, filled):
