@@ -8,7 +8,6 @@ from pathlib import Path
 
 import materials
 import pytest
-from browser_stage import browser  # noqa: F401 a fixture
 from harness import Spec, WebUI
 from PIL import Image
 from webui_page import WebPage, until
@@ -42,12 +41,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def visitor(webui: WebUI, browser) -> Iterator[WebPage]:  # noqa: F811
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    visit = WebPage(context.new_page(), webui).open()
-    yield visit
-    unharmed(visit)
-    context.close()
+def visitor(visitor: WebPage) -> Iterator[WebPage]:
+    yield visitor
+    unharmed(visitor)
 
 
 def unharmed(visit: WebPage) -> None:
