@@ -157,6 +157,7 @@ def test_what_this_run_cannot_do_is_an_error_at_its_field(values, facts, field):
         ({"optimizer_type": "AdaFactor", "lr_scheduler": "constant"}, Facts(), "learning_rate"),
         ({"optimizer_type": "AdamWScheduleFree", "lr_scheduler": "cosine"}, Facts(), "lr_scheduler"),
         ({"debiased_estimation_loss": True}, Facts(), "debiased_estimation_loss"),
+        ({"unet_lr": 0.01}, Facts(), "learning_rate"),
         ({"optimizer_type": "Lion", "learning_rate": 1e-3}, Facts(), "learning_rate"),
         ({"lr_scheduler": "polynomial", "lr_scheduler_power": 0}, Facts(), "lr_scheduler_power"),
     ],

@@ -102,10 +102,6 @@ def _many_rates(settings: Settings, _facts: Facts) -> Iterator[Advice]:
 def _adaptive(settings: Settings, _facts: Facts) -> Iterator[Advice]:
     opt = settings.optimizer
     if opt.optimizer_type not in ADAPTIVE:
-        if max(opt.learning_rate, opt.unet_lr) >= 0.1 and not drives_itself(opt):
-            yield Advice(
-                "learning_rate", f"{opt.optimizer_type} with a rate of 0.1 or more burns at once; 1e-4 is usual."
-            )
         return
     unet, text = opt.unet_lr or opt.learning_rate, opt.text_encoder_lr or opt.learning_rate
     if settings.network.train_unet and settings.network.train_text_encoder and unet != text:
@@ -148,7 +144,10 @@ def _own_schedule(settings: Settings, _facts: Facts) -> Iterator[Advice]:
 def _fixed_rates(settings: Settings, _facts: Facts) -> Iterator[Advice]:
     opt = settings.optimizer
     highest = max(opt.learning_rate, opt.unet_lr)
-    if opt.optimizer_type.startswith("Lion") and 1e-4 < highest < 0.1:
+    most = 0.1 if opt.optimizer_type.startswith("SGD") or settings.network.network_type == "IA3" else 5e-3
+    if highest > most and not drives_itself(opt) and opt.optimizer_type not in ADAPTIVE:
+        yield Advice("learning_rate", f"{opt.optimizer_type} burns at {highest:g}; 1e-4 is usual (5e-5 to 5e-3).")
+    elif opt.optimizer_type.startswith("Lion") and highest > 1e-4:
         yield Advice("learning_rate", "Lion wants a third to a tenth of AdamW's rate: 1e-5 to 1e-4.")
     if opt.lr_scheduler == "polynomial" and opt.lr_scheduler_power == 0:
         yield Advice("lr_scheduler_power", "Power 0 is a constant rate.")
