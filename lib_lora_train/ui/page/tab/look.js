@@ -26,6 +26,7 @@ var trainLora = window.trainLora || {};
       Object.assign(image, { src: item.src, alt: item.caption });
       if (two) Object.assign(over, { src: items[other].src, alt: items[other].caption });
       for (const node of [over, slider, sides]) show(node, two);
+      for (const one of choice.options) one.disabled = Number(one.value) === index; // not with itself
       part();
       fill(sides, [index, other], () => (two ? [el('span', {}, `left: ${item.detail || ''}`), el('span', { class: 'tl-end' }, `right: ${items[other].detail || ''}`)] : null));
       text(caption, item.caption);
