@@ -11,7 +11,7 @@ from typing import Any
 from harness import WebUI
 from PIL import Image
 
-USUAL, LONG = 60_000, 300_000  # ms; web UIs without a graphics card on a busy machine, whole runs
+USUAL, LONG = 150_000, 300_000  # ms; web UIs without a graphics card on a busy machine, whole runs
 _PICTURE = "#txt2img_gallery img:not(.livePreview img)"  # Neo previews from the first step on
 _NEW_PICTURE = """([picture, old]) => {
   const image = document.querySelector(picture);
