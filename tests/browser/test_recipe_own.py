@@ -34,7 +34,7 @@ def drop(page, name: str, content: str) -> None:
     )
 
 
-def test_difficulty_sets_rank_and_steps_until_the_recipe_has_its_way_again(ready):
+def test_difficulty_sets_rank_and_steps_until_the_recipe_has_its_way_again(ready, stage):
     page = ready
     page.click("[data-preset=character]")
     plain = value(page, "network_dim"), value(page, "max_train_steps")
@@ -50,7 +50,7 @@ def test_difficulty_sets_rank_and_steps_until_the_recipe_has_its_way_again(ready
     assert value(page, "network_dim") == 160
     page.click("label:has-text('male character')")
     assert value(page, "network_dim") == 192
-    assert page.evaluate("trainLora.recipe.changed()") == [], "it belongs to the recipe"
+    assert set(page.evaluate("trainLora.recipe.changed()")) < set(stage.recipe), "it belongs to the recipe"
     page.evaluate("trainLora.recipe.set('max_train_steps', 1234)")
     page.click("[data-preset=easy]")
     assert value(page, "network_dim") == 192 and value(page, "network_alpha") == 1

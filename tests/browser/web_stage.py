@@ -27,7 +27,7 @@ class WebStage:
     recipe = {"optimizer_type": "AdamW", "resolution": "64", "min_bucket_reso": 64, "sample_steps": 2}
 
     def __init__(self, ui: WebUI):
-        self.address, self.ui = ui.base_url, ui
+        self.address, self.ui = f"{ui.base_url}/", ui
         self.engine, self.host, self.runner = Engine(ui), Folders(ui), Runner(ui)
 
     def __enter__(self) -> WebStage:
