@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
 import blob_pictures as pictures
 import materials
 import pytest
-from browser_stage import browser  # noqa: F401 a fixture
 from harness import Spec, WebUI
 from PIL import Image
 from webui_page import LONG, WebPage, until
@@ -32,14 +30,9 @@ def loras(webui: WebUI, spec: Spec) -> None:
 
 
 @pytest.fixture
-def visitor(webui: WebUI, loras, browser) -> Iterator[WebPage]:  # noqa: F811
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(error.stack) if "train_lora" in str(error.stack) else None)
-    yield WebPage(page, webui).open()
-    context.close()
-    assert not faults, faults
+def visitor(loras, visitor: WebPage) -> WebPage:
+    """Who comes when they are there."""
+    return visitor
 
 
 @pytest.fixture
