@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from golden_data import facts
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from lib_lora_train.engine import schedules
+from lib_lora_train.engine import optimizers, schedules
 from lib_lora_train.errors import SettingsError
 from lib_lora_train.settings import load
 from lib_lora_train.settings.schema import OptimizerSettings
@@ -32,6 +34,21 @@ def test_rates_equal_the_reference_after_the_warm_up_and_lead_it_by_one_before(c
             reference = case["learning_rate"]
         ours = case["learning_rate"] * schedules.factor(settings, step, total)
         assert ours == pytest.approx(reference, rel=1e-6, abs=1e-15)
+
+
+@pytest.mark.golden
+def test_both_parts_follow_one_schedule_each_at_its_rate():
+    recorded = FACTS["two_groups_cosine_warmup_4_of_20"]
+    text, unet = recorded["initial_lrs"]
+    chosen = OptimizerSettings(
+        optimizer_type="AdamW", lr_scheduler="cosine", lr_warmup_steps=4, text_encoder_lr=text, unet_lr=unet
+    )
+    parts = {part: [nn.Parameter(torch.ones(2))] for part in ("text_encoder", "unet")}
+    built = optimizers.build(chosen, parts, torch.device("cpu"))
+    for step in range(20):
+        built.set_rates(schedules.factor(chosen, step, 20))
+        rates = [built.rates["text_encoder"], built.rates["unet"]]
+        assert rates == pytest.approx(recorded["lr_per_group"][step + 1 if step < 4 else step])
 
 
 @pytest.mark.golden
