@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import blob_pictures as pictures
 import pytest
-from browser_stage import browser  # noqa: F401 a fixture
 from harness import Spec, WebUI
 from webui_page import WebPage, until
 
@@ -62,21 +60,6 @@ def _nothing_is_left_behind(webui: WebUI) -> Iterator[None]:
     assert webui.txt2img(PLAIN) == picture
     assert webui.post("/probe/weights") == weights
     assert webui.post("/probe/read_merged") == {"merged": []}
-
-
-@pytest.fixture
-def visitor(browser, webui: WebUI, _nothing_is_left_behind) -> Iterator[WebPage]:  # noqa: F811
-    """Somebody who opens the page for the first time. Errors of our scripts, not the web UI's own, fail the test."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(error.stack) if "train_lora" in str(error.stack) else None)
-    page.on("console", lambda said: faults.append(said.text) if said.text.startswith("Train LoRA:") else None)
-    yield WebPage(page, webui).open()
-    if os.environ.get("WEBUI_PICTURES"):
-        page.screenshot(path=Path(os.environ["WEBUI_PICTURES"]) / f"{time.time():.0f}.png")
-    context.close()
-    assert not faults, faults
 
 
 @pytest.fixture

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import blob_pictures as pictures
 import pytest
-from browser_stage import browser  # noqa: F401 a fixture
 from harness import WebUI
 from test_e2e_story import QUICK
 from webui_page import LONG, USUAL, WebPage
@@ -26,11 +24,9 @@ for (const kind of ['click', 'change']) addEventListener(kind, (event) => {
 
 
 @pytest.fixture
-def newcomer(webui: WebUI, browser) -> Iterator[WebPage]:  # noqa: F811 the web UI first: without one no browser
+def newcomer(webui: WebUI, page) -> WebPage:
     """A fresh browser. What is asked of the web UI is what the page says, only shorter: this machine may be slow."""
     webui.load(webui.spec.checkpoint.name)
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    page = context.new_page()
     page.set_default_timeout(USUAL)
 
     def shortened(route) -> None:
@@ -42,8 +38,7 @@ def newcomer(webui: WebUI, browser) -> Iterator[WebPage]:  # noqa: F811 the web 
     page.goto(webui.base_url)
     page.wait_for_selector("#txt2img_prompt textarea")
     page.evaluate(NOTED)
-    yield WebPage(page, webui)
-    context.close()
+    return WebPage(page, webui)
 
 
 def test_from_the_installed_extension_to_a_kept_lora(newcomer: WebPage, webui: WebUI, tmp_path: Path):
