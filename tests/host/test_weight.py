@@ -29,9 +29,9 @@ print(time.process_time() - begun)
 
 
 def processor_seconds(spec: Spec) -> tuple[float, float]:
-    """Of loading the script and of install.py with nothing to add, in the web UI's Python; the best of some."""
+    """Of loading the script and of install.py with nothing to add, in the web UI's Python; the best of eight."""
     loads, installs = [], []
-    for _ in range(STARTS + 1):
+    for _ in range(8):
         command = [spec.python, "-c", LOAD, PROJECT]
         done = subprocess.run(command, cwd=spec.folder, capture_output=True, text=True, check=True)
         loads.append(float(done.stdout.split()[-1]))
