@@ -53,6 +53,7 @@ EIGHT_HOURS = """() => {
 
 
 def size_of(page, client) -> dict[str, float]:
+    page.wait_for_timeout(3000)  # what a web UI's page observes it lets go of a moment later
     client.send("HeapProfiler.collectGarbage")
     found = {item["name"]: item["value"] for item in client.send("Performance.getMetrics")["metrics"]}
     return {name: found[name] for name in ("JSHeapUsedSize", "Nodes", "JSEventListeners")}
