@@ -126,8 +126,6 @@ def test_kinds_that_read_the_weights_do_so_in_openclips_fused_layers(webui: WebU
     """Query, key and value are one matrix in the web UI's own module, three layers with us."""
     if model != "tiny-sd2":
         pytest.skip("one model with nothing but OpenCLIP's text encoder is enough")
-    if webui.spec.kind.line == "forge":
-        pytest.skip("Forge's text encoder has the three layers as well: test_networks.py")
     compare_with_the_hosts_loader(webui, kind)
 
 

@@ -82,5 +82,4 @@ def _theirs(like: torch.Tensor) -> dict[str, torch.Tensor]:
         words = torch.randn((2, *like.shape[1:]), generator=torch.Generator().manual_seed(3)).to(dtype)
         with torch.inference_mode(_model.is_forge()):
             answer = unet(noisy.to(dtype), times, words).clone()
-        text = _model.encoded(_TEXT) if _model.is_forge() else host_conditioning(_TEXT)[0]
-        return {"text": text, "unet": answer}
+        return {"text": host_conditioning(_TEXT)[0], "unet": answer}
