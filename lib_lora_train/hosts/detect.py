@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .a1111 import A1111Host
 from .base import Host
 from .forge import ForgeHost
+from .reforge import ReForgeHost
 from .unsupported import UnsupportedHost
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,17 @@ _ADAPTERS = (
         ForgeHost, (("modules.sd_models", "forge_model_reload"), ("backend.memory_management", "load_models_gpu"))
     ),
     _Adapter(
+        ReForgeHost,
+        (
+            ("modules.sd_models", "reload_model_weights"),
+            ("modules.sd_models", "unload_first_loaded_model"),
+            ("modules.sd_vae", "loaded_vae_file"),
+            ("modules.sd_text_encoder", "current_text_encoder_option"),
+            ("modules_forge.forge_loader", "load_model_for_a1111"),
+            ("ldm_patched.modules.model_management", "load_models_gpu"),
+        ),
+    ),
+    _Adapter(
         A1111Host,
         (
             ("modules.sd_models", "reload_model_weights"),
@@ -57,11 +69,11 @@ _ADAPTERS = (
     ),
 )
 _RELATIVES = {  # known by a module of theirs: (name, why not)
-    "ldm_patched": ("an older Forge or reForge", "Its models are held in ComfyUI's way of 2024."),
+    "ldm_patched": ("an older Forge or reForge", "Those of today hold their models in other ways: update it."),
     "modules.modeldata": ("SD.Next", "SD.Next holds its models in diffusers' pipelines."),
 }
 _REMEDY = (
-    "Train LoRA works in AUTOMATIC1111's web UI 1.10, in Forge and in Forge Neo; "
+    "Train LoRA works in AUTOMATIC1111's web UI 1.10, in Forge, Forge Neo and reForge; "
     "or on its own page: python dev.py demo. Here it can neither train nor show LoRAs."
 )
 

@@ -76,6 +76,7 @@ def worker(webui: WebUI) -> Iterator[WebUI]:
     finally:
         webui.choose(webui.spec.checkpoint.name)
         report = webui.post("/probe/worker_stop")
-    assert report["error"] == "" and not report["alive"]
+    assert not report["error"], report["error"]
+    assert not report["alive"]
     assert len(report["outputs"]) == 1 and report["foreign_storages"] == 0, report
     assert webui.post("/probe/weights") == before

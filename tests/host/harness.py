@@ -236,6 +236,8 @@ class WebUI:
         if self.spec.kind.loads_at_once:
             self.post("/sdapi/v1/refresh-vae")
             self.post("/sdapi/v1/options", {"sd_vae": path.name if path else "None"})
+            if path is None and not self.spec.kind.restores_vae:
+                self.post("/probe/load_anew")
         else:
             self.post("/probe/additional_modules", {"paths": [str(path)] if path else []})
             self.txt2img("anything")

@@ -31,6 +31,7 @@ class Kind:
     chooser: str  # of checkpoints, on the page
     ways: tuple[Way, ...]
     unloads_merged: bool = True  # models that it unloads keep their merged LoRAs
+    restores_vae: bool = True  # the checkpoint's own, when another one is taken off again
 
 
 _FULL = ("--no-half", "--no-half-vae")
@@ -76,6 +77,20 @@ KINDS = {
             ways=(Way("fp8", ("--fp8_e4m3fn-unet",), (), *_FP8),),
             unloads_merged=False,
         ),
+        Kind(
+            "reforge",
+            "reforge",
+            "reForge ",
+            loads_at_once=True,
+            lora_extension="Lora",
+            chooser="#setting_sd_model_checkpoint",
+            ways=(
+                Way("half precision", ("--unet-in-fp16",), (), "float16", "fp16", 6e-2),
+                Way("bf16", ("--unet-in-bf16",), (), "bfloat16", "bf16", 6e-2),
+                Way("fp8", ("--unet-in-fp8-e4m3fn",), (), *_FP8),
+            ),
+            restores_vae=False,  # not when a picture was drawn before
+        ),
     )
 }
 
@@ -83,7 +98,7 @@ KINDS = {
 def kind_of(folder: Path) -> Kind:
     """By what is in a web UI's folder."""
     if not (folder / "backend").is_dir():
-        return KINDS["a1111"]
+        return KINDS["reforge" if (folder / "ldm_patched").is_dir() else "a1111"]
     return KINDS["forge" if (folder / "modules" / "sd_hijack.py").is_file() else "neo"]
 
 

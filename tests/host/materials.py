@@ -48,11 +48,13 @@ def with_mark(checkpoint: Path, target: Path, key: str) -> Path:
     return write_checkpoint({**load_file(checkpoint), key: torch.zeros(0)}, checkpoint, target)
 
 
-def v_checkpoint(checkpoint: Path, target: Path) -> Path:
-    """The same weights, and a `.yaml` that says that they predict v."""
+def v_checkpoint(checkpoint: Path, target: Path, configuration: Path) -> Path:
+    """The same weights, and a `.yaml` that says that they predict v; made of `configuration`, the web UI's own for such
+    checkpoints, where the checkpoint has none. Some read that line alone."""
     if checkpoint.with_suffix(".yaml").exists():
         return with_yaml(checkpoint, target, "  params:\n    linear_start", _V_PARAMETERS)
-    target.with_suffix(".yaml").write_text("model:\n  params:\n    parameterization: v\n")
+    text = configuration.read_text() if configuration.exists() else "model:\n  params:\n"
+    target.with_suffix(".yaml").write_text(text.replace("  params:\n", "  params:\n    parameterization: v\n", 1))
     return other_checkpoint(checkpoint, target, 0.0)
 
 

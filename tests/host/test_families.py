@@ -28,7 +28,7 @@ MODELS = {  # name: (sizes in demo.ldm_layout, predicts v, zero terminal SNR)
     "tiny-sdxl-v": ("TINY_SDXL", True, True),
 }
 PROMPT = "a red circle, on blue"
-# Forge knows models by their first width and their depths, and has text encoders and VAE of the full sizes only.
+# Forge and reForge know models by their first width and their depths, and has text encoders and VAE of the full sizes only.
 FULL = {"TINY_SD2": "SD21", "TINY_SDXL": "SDXL10"}
 
 
@@ -41,13 +41,13 @@ OPENCLIP = {  # what OpenCLIP makes its text encoder of; the vision half is neve
 def make_model(webui: WebUI, name: str) -> Path:
     """A checkpoint in the web UI's folder, as small as it takes one.
 
-    A1111's OpenCLIP is told of the small text encoder; Forge gets the full model's, with the U-Net's levels all narrow.
+    A1111's OpenCLIP is told of the small text encoder; others get the full model's, with the U-Net's levels all narrow.
     """
     sys.path.insert(0, str(PROJECT))
     from demo import ldm_layout, tiny
 
     table, predicts_v, zero_snr = MODELS[name]
-    if webui.spec.kind.line == "forge":
+    if webui.spec.kind.line != "a1111":
         full = getattr(ldm_layout, FULL[table])
         narrow = replace(full, multipliers=(1,) * len(full.multipliers))
         return tiny.make(webui.models_dir, name, predicts_v, torch.float16, zero_snr, narrow)
@@ -71,7 +71,7 @@ def model(request, webui: WebUI):
     webui.choose(path.name)
     try:
         refusal = webui.post("/probe/lend_error")
-        if "could not load" in refusal["error"] and webui.spec.kind.line == "forge":
+        if "could not load" in refusal["error"] and webui.spec.kind.line != "a1111":
             pytest.skip(f"{webui.spec.kind.name} does not know it: {webui.log[begin:][-200:]}")
         assert refusal["error"] == ""
         yield request.param
@@ -130,7 +130,10 @@ def test_kinds_that_read_the_weights_do_so_in_openclips_fused_layers(webui: WebU
 
 
 def placed(webui: WebUI, lora: Path, log: str) -> int:
-    """How many of the file's modules the host has put to use; Forge says it, A1111 is asked."""
+    """How many of the file's modules the host has put to use; Forge and reForge say it, A1111 is asked."""
+    if webui.spec.kind.line == "reforge":
+        assert "NOT LOADED" not in log, log
+        return sum(int(keys) for keys in re.findall(r"\[LORA\] Loaded .* with (\d+) keys", log))
     if webui.spec.kind.line == "forge":
         assert "unmatched" not in log and "ismatch" not in log, log
         loaded = re.findall(r"Loaded .* with (\d+) keys at weight .* \(skipped (\d+) keys\)", log)

@@ -83,7 +83,9 @@ def test_clip_skip_and_schedule_follow_the_hosts_options(webui: WebUI):
 
 
 def test_v_prediction_is_read_from_what_is_loaded(webui: WebUI, spec: Spec):
-    materials.v_checkpoint(spec.checkpoint, webui.models_dir / "vpred.safetensors")
+    materials.v_checkpoint(
+        spec.checkpoint, webui.models_dir / "vpred.safetensors", spec.folder / "configs" / "v1-inference.yaml"
+    )
     webui.load("vpred.safetensors")
     assert webui.post("/probe/lend")["prediction"] == "v_prediction"
     assert webui.post("/probe/status")["prediction"] == "v_prediction"
@@ -116,3 +118,12 @@ def test_an_unloaded_checkpoint_is_lent_all_the_same(webui: WebUI):
     webui.post("/sdapi/v1/unload-checkpoint")
     assert webui.post("/probe/lend")["title"]
     assert max(webui.post("/probe/same_outputs").values()) < 1e-5
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_an_error_and_the_next_one_is_fine(webui: WebUI, spec: Spec):
+    (webui.models_dir / "broken.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    webui.choose("broken.safetensors")
+    refusal = webui.post("/probe/lend_error")
+    assert "could not load" in refusal["error"] and refusal["kind"] == "HostError" and refusal["free"]
+    webui.choose(spec.checkpoint.name)
+    assert webui.post("/probe/lend")["path"] == str(spec.checkpoint)

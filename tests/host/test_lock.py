@@ -94,6 +94,7 @@ def test_the_hosts_pipeline_draws_inside_the_loan(worker: WebUI, spec: Spec):
     history = (worker.data_dir / "params.txt").read_bytes()
     files = set(worker.data_dir.rglob("*.png"))
     drawn = worker.post("/probe/worker_draw", {"prompt": STYLED, "seed": 5, "interrupted": True})
+    assert "error" not in drawn, drawn["error"]
     assert drawn["sizes"] == [[64, 64]]  # asked for 67 x 64
     assert Image.frombytes("RGB", (64, 64), bytes.fromhex(drawn["pictures"][0])) == expected
     assert drawn["interrupted"] is True  # the user's flag, from before, is still there for whoever looks

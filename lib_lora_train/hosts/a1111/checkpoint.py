@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ...errors import HostError
-from ...families.loan import Family, Identity, Tokenizer
+from ...families.loan import Family, Tokenizer
 from ...families.tokenizer import ClipTokenizer, HostTokenizer
 from ...objectives.schedule import is_zero_terminal, zero_terminal
 from ..webui import state
@@ -25,51 +24,6 @@ def loaded() -> Any | None:
     if model is None or not hasattr(model, "sd_checkpoint_info"):
         return None
     return None if next(model.model.parameters()).is_meta else model
-
-
-def chosen() -> Any | None:
-    """The host's CheckpointInfo of what its next picture will be drawn with; None when it must still look for it."""
-    from modules import sd_models, shared
-
-    return sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
-
-
-def ready() -> Any:
-    """The chosen checkpoint's model, loaded if it is not: what the host itself does before every picture.
-
-    Needs the host's lock. Raises HostError when the host cannot load it.
-    """
-    from modules import sd_models, shared
-
-    _ = shared.sd_model  # at start another thread is loading without the lock; this waits for it
-    try:
-        sd_models.reload_model_weights()
-    except Exception as error:  # noqa: BLE001 whatever the host stumbles over, this is what the user needs to know
-        raise HostError(
-            f"The web UI could not load its checkpoint: {error}", "Choose another checkpoint, or look at its console."
-        ) from error
-    model = loaded()
-    if model is None:
-        raise HostError("No checkpoint is loaded.", "Choose one at the top of the page and wait until it is loaded.")
-    return model
-
-
-def identity(model: Any) -> Identity:
-    """sha256 only if the host knows it already."""
-    from modules import sd_vae
-
-    vae = Path(sd_vae.loaded_vae_file).name if sd_vae.loaded_vae_file else ""
-    return _identity(model.sd_checkpoint_info, vae)
-
-
-def identity_next(model: Any) -> Identity:
-    """Of what the next picture will be drawn with, which a pending or one-time switch can make another than `model`."""
-    info, now = chosen(), identity(model)
-    return now if info is None else _identity(info, now.vae)
-
-
-def _identity(info: Any, vae: str) -> Identity:
-    return Identity(info.title, str(info.filename), info.sha256 or "", info.hash or "", vae)
 
 
 def tokenizers(model: Any, family: Family) -> list[Tokenizer]:

@@ -11,11 +11,11 @@ from PIL.Image import Image
 from ...families.borrow import Borrowed, Source
 from ...families.loan import Identity, Loan
 from ..base import HostStatus, PictureRequest
-from ..webui import WebUIHost
+from ..webui import WebUIHost, choosing
 from ..webui import loras as lora_files
 from ..webui import state as common
 from ..webui.tensors import device
-from . import checkpoint, loras, pictures, tensors
+from . import checkpoint, loras, tensors
 from .status import status_of
 
 
@@ -33,17 +33,17 @@ class A1111:
 
     def next_identity(self) -> Identity | None:
         model = checkpoint.loaded()
-        return None if model is None else checkpoint.identity_next(model)
+        return None if model is None else choosing.identity_next(model)
 
     def ready(self) -> Any:
-        return checkpoint.ready()
+        return choosing.ready(checkpoint.loaded)
 
     def again(self, model: Any) -> Any:
         """A checkpoint of the same configuration is loaded into the same object, so `model` says nothing."""
-        return checkpoint.ready()
+        return self.ready()
 
     def identity_of(self, model: Any) -> Identity:
-        return checkpoint.identity(model)
+        return choosing.identity(model)
 
     def source(self, model: Any) -> tuple[Source, bool]:
         loras.take_out(model)
@@ -51,7 +51,7 @@ class A1111:
         return tensors.source(model), tensors.is_elsewhere(model)
 
     def loan(self, model: Any, borrowed: Borrowed) -> Loan:
-        identity = checkpoint.identity(model)
+        identity = choosing.identity(model)
         alphas, zero_snr = checkpoint.schedule(model)
         return Loan(
             family=borrowed.family,
@@ -72,8 +72,10 @@ class A1111:
         )
 
     def draw(self, request: PictureRequest, model: Any | None) -> list[Image]:
-        """`model`, when given, is what `checkpoint.ready` finds loaded."""
-        return pictures.draw(request, checkpoint.ready())
+        """`model`, when given, is what `ready` finds loaded."""
+        model = self.ready()
+        with tensors.on_device(model):
+            return choosing.draw(request, model.sd_checkpoint_info.title)
 
     def take_out(self) -> None:
         model = checkpoint.loaded()

@@ -9,7 +9,7 @@ from ...errors import HostError
 from ...families.borrow import check
 from ...families.known import FAMILIES
 from ..base import HostStatus
-from ..webui import state, tensors
+from ..webui import choosing, state, tensors
 from . import checkpoint
 
 
@@ -20,13 +20,13 @@ def status_of(name: str) -> HostStatus:
     model = checkpoint.loaded()
     if model is not None:
         return _with_model(status, model)
-    if checkpoint.chosen() is None and not status.busy:
+    if choosing.chosen() is None and not status.busy:
         return replace(status, problem="No checkpoint is loaded.", remedy="Choose a checkpoint at the top of the page.")
     return status
 
 
 def _with_model(status: HostStatus, model: Any) -> HostStatus:
-    identity, unet = checkpoint.identity_next(model), model.model.diffusion_model
+    identity, unet = choosing.identity_next(model), model.model.diffusion_model
     precision = tensors.precision(unet, model.first_stage_model)
     status = replace(status, checkpoint=identity.title, vae=identity.vae, precision=precision)
     try:

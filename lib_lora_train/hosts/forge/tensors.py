@@ -1,8 +1,12 @@
-"""Where Forge's tensors are: moved to the device by its own memory management, and refused when they are quantised."""
+"""Where Forge's and reForge's tensors are: moved to the device by their own memory management, and refused when they
+are quantised."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import sys
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,8 +15,10 @@ from torch import nn
 from ...errors import HostError
 from ...families.assign import is_plain
 from ...families.borrow import Source, check
+from ...families.keys_clip import PROJECTION
 from ..webui import tensors
 
+REMEDY = "Set Diffusion in Low Bits to Automatic, and load the checkpoint's fp16 file."
 _FOUR_BITS = ("nf4", "fp4")  # as `Diffusion in Low Bits` has them
 _TEXTS = ("clip_l", "clip_g", "clip_h")  # in the order of the conditioning
 
@@ -20,10 +26,11 @@ _TEXTS = ("clip_l", "clip_g", "clip_h")  # in the order of the conditioning
 def source(model: Any) -> tuple[Source, bool]:
     """The model's own tensors on the device; True: some are copies, since Forge had no room for all of them there."""
     objects = model.forge_objects_original
-    unet, vae, texts = objects.unet.model.diffusion_model, objects.vae.first_stage_model, _texts(objects)
+    unet, vae, holders = objects.unet.model.diffusion_model, objects.vae.first_stage_model, _text_holders(objects)
+    texts = [holder.transformer for holder in holders]
     found = Source(
         unet=tensors.of(unet),
-        text_encoders=[tensors.of(text) for text in texts],
+        text_encoders=[_text_tensors(holder) for holder in holders],
         vae=tensors.of(vae),
         heads=tensors.heads(unet),
         text_heads=[text.config.num_attention_heads for text in texts],
@@ -34,11 +41,9 @@ def source(model: Any) -> tuple[Source, bool]:
 
 def to_device(model: Any) -> None:
     """All of the model, without patches, as far as Forge finds room; other models make way."""
-    from backend import memory_management
-
     objects = model.forge_objects_original
     with torch.inference_mode():
-        memory_management.load_models_gpu([objects.unet, objects.clip.patcher, objects.vae.patcher])
+        _memory_management().load_models_gpu([objects.unet, objects.clip.patcher, objects.vae.patcher])
 
 
 def tokenizers(model: Any) -> list[Any]:
@@ -47,15 +52,17 @@ def tokenizers(model: Any) -> list[Any]:
     return [getattr(clip.tokenizer, name) for name in _TEXTS if hasattr(clip.cond_stage_model, name)]
 
 
-def family(model: Any) -> str:
-    """Its name. Raises HostError when it cannot be trained or its weights are not stored as they are."""
+def family(model: Any, remedy: str = REMEDY) -> str:
+    """Its name. Raises HostError when it cannot be trained or its weights are not stored as they are; `remedy` is for
+    the latter."""
     objects = model.forge_objects_original
     name = check(tensors.shapes(objects.unet.model.diffusion_model))
     named = {"U-Net": objects.unet.model, "VAE": objects.vae.first_stage_model}
-    for what, part in {**named, **{f"text encoder {i}": t for i, t in enumerate(_texts(objects), 1)}}.items():
+    named |= {f"text encoder {i}": holder.transformer for i, holder in enumerate(_text_holders(objects), 1)}
+    for what, part in named.items():
         format_ = _quantised(part)
         if format_:
-            raise _refusal(what, format_)
+            raise _refusal(what, format_, remedy)
     return name
 
 
@@ -63,14 +70,11 @@ def check_choice(storage: object) -> None:
     """Of a U-Net that Forge will load next. Raises HostError as `family` will: without bitsandbytes Forge itself
     takes no notice of that choice."""
     if storage in _FOUR_BITS and importlib.util.find_spec("bitsandbytes"):
-        raise _refusal("U-Net", str(storage))
+        raise _refusal("U-Net", str(storage), REMEDY)
 
 
-def _refusal(what: str, format_: str) -> HostError:
-    return HostError(
-        f"The {what} is stored in {format_}, from which nothing exact can be borrowed.",
-        "Set Diffusion in Low Bits to Automatic, and load the checkpoint's fp16 file.",
-    )
+def _refusal(what: str, format_: str, remedy: str) -> HostError:
+    return HostError(f"The {what} is stored in {format_}, from which nothing exact can be borrowed.", remedy)
 
 
 def precision(model: Any) -> str:
@@ -78,13 +82,31 @@ def precision(model: Any) -> str:
     return tensors.precision(objects.unet.model.diffusion_model, objects.vae.first_stage_model)
 
 
-def _texts(objects: Any) -> list[nn.Module]:
+def _text_holders(objects: Any) -> list[Any]:
+    """What holds a Hugging Face text model as `transformer`, one per text encoder."""
     found = objects.clip.cond_stage_model
-    return [getattr(found, name).transformer for name in _TEXTS if hasattr(found, name)]
+    return [getattr(found, name) for name in _TEXTS if hasattr(found, name)]
+
+
+def _text_tensors(holder: Any) -> dict[str, torch.Tensor]:
+    """By Hugging Face's keys; reForge keeps the projection of the pooled output beside the model, turned."""
+    found = tensors.of(holder.transformer)
+    projection = getattr(holder, "text_projection", None)
+    if PROJECTION not in found and isinstance(projection, nn.Parameter):
+        found[PROJECTION] = projection.detach().to(tensors.device()).T
+    return found
+
+
+def _memory_management() -> ModuleType:
+    """In reForge it is where ComfyUI's was."""
+    name = "backend.memory_management"
+    return importlib.import_module(name if name in sys.modules else "ldm_patched.modules.model_management")
 
 
 def _quantised(part: nn.Module) -> str:
     """The name of its storage format, "" for plain tensors."""
+    if any(name.endswith(".scale_weight") for name, _ in part.named_parameters()):
+        return "scaled fp8"
     odd = next((parameter for parameter in part.parameters() if not is_plain(parameter)), None)
     if odd is None:
         return ""

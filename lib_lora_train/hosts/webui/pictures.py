@@ -51,7 +51,7 @@ def draw(request: PictureRequest, **more: Any) -> list[Image]:
 
 
 def _process(request: PictureRequest, **more: Any) -> Any:
-    from modules import processing, sd_samplers
+    from modules import processing, scripts, sd_samplers
 
     wanted = (request.sampler,) if request.sampler else _SAMPLERS
     samplers = [name for name in wanted if name in sd_samplers.all_samplers_map]
@@ -59,7 +59,7 @@ def _process(request: PictureRequest, **more: Any) -> Any:
         raise HostError(f"The web UI has no sampler {request.sampler}.", "Its own list says what it has.")
     kind = processing.StableDiffusionProcessingTxt2Img
     scheduler = {"scheduler": "Automatic"} if "scheduler" in kind.__dataclass_fields__ else {}  # since 1.9
-    return kind(
+    process = kind(
         prompt=_literal(request.prompt) if request.literal else request.prompt,
         negative_prompt=request.negative,
         seed=request.seed,
@@ -75,6 +75,8 @@ def _process(request: PictureRequest, **more: Any) -> Any:
         **scheduler,
         **more,
     )
+    process.scripts = scripts.ScriptRunner()  # of none; reForge takes for granted that there is a list
+    return process
 
 
 def _of_eight(pixels: int) -> int:

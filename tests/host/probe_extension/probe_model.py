@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 
 def is_forge() -> bool:
+    """Forge and Neo, which compute in inference mode; reForge does so only while it draws."""
     from modules import sd_models
 
     return hasattr(sd_models, "forge_model_reload")
@@ -31,7 +32,7 @@ def model() -> Any:
 def parts() -> dict[str, nn.Module]:
     """`unet`, `text_encoder` (with all around it) and `vae`."""
     loaded = model()
-    if not is_forge():
+    if not hasattr(loaded, "forge_objects_original"):
         names = {"unet": loaded.model.diffusion_model, "text_encoder": loaded.cond_stage_model}
         return {**names, "vae": loaded.first_stage_model}
     objects = loaded.forge_objects_original
@@ -69,7 +70,10 @@ def foreign(loan: Any) -> int:
 
 def compute_dtype(loan: Any) -> torch.dtype:
     """In which the host draws."""
-    return model().forge_objects_original.unet.model.computation_dtype if is_forge() else loan.weights_dtype
+    if not hasattr(model(), "forge_objects_original"):
+        return loan.weights_dtype
+    unet = model().forge_objects_original.unet.model
+    return unet.computation_dtype if is_forge() else unet.manual_cast_dtype or unet.get_dtype()
 
 
 def encoded(text: str) -> Tensor:
@@ -97,12 +101,12 @@ def clip_skip(value: int) -> Iterator[None]:
 
 def merged() -> list[str]:
     """Names of the LoRAs that are merged into the weights now."""
-    if not is_forge():
+    if not hasattr(model(), "forge_objects_original"):
         names = {name for module in model().modules() for name in getattr(module, "network_current_names", ())}
         return sorted(str(name[0]) for name in names)
     objects = model().forge_objects_original
     patchers = [objects.unet, objects.clip.patcher]
-    holders = [getattr(patcher, "lora_loader", patcher) for patcher in patchers]  # Neo: the patcher itself
+    holders = [getattr(patcher, "lora_loader", patcher) for patcher in patchers]  # Neo and reForge: the patcher itself
     if not any(holder.backup for holder in holders):
         return []
     marks = [getattr(holder, "loaded_hash", model().current_lora_hash) for holder in holders]
