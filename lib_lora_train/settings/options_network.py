@@ -19,8 +19,8 @@ class NetworkSettings(Section):
             "Type",
             "LoRA: attention and linear layers (LierLa). LoCon: also 3x3 convolutions (C3Lier), for styles. LoHa: "
             "slow, rank 8-32. LoKr: tiny files. DyLoRA: works at every lower rank, good for resizing. GLoRA: the "
-            "weight itself takes part. full: whole weights, very large files. IA3, OFT, BOFT: tiny files, which only "
-            "AUTOMATIC1111's web UI applies (Forge does not).",
+            "weight itself takes part. full: whole weights, very large files. IA3, OFT, BOFT: tiny files, which "
+            "AUTOMATIC1111's web UI applies, Forge does not (reForge: OFT and BOFT).",
         ),
     ] = "LoRA"
     network_dim: Annotated[
@@ -84,7 +84,13 @@ class NetworkSettings(Section):
         int, _o("DyLoRA unit", "Ranks trained at once; the rank is a multiple of it.", ge=1, advice=(1, 16))
     ] = 4
     constraint: Annotated[
-        float, _o("OFT constraint", "How far OFT and BOFT may turn the weights; 0: at will.", ge=0, advice=(1e-5, 0.1))
+        float,
+        _o(
+            "OFT constraint",
+            "How far OFT and BOFT may turn the weights; 0: at will, which reForge needs.",
+            ge=0,
+            advice=(1e-5, 0.1),
+        ),
     ] = 0.0
     network_preset: Annotated[
         Literal["auto", "attn-only", "attn-mlp", "attn-conv", "convblock-only", "full-lin", "full"],

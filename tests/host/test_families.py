@@ -28,7 +28,8 @@ MODELS = {  # name: (sizes in demo.ldm_layout, predicts v, zero terminal SNR)
     "tiny-sdxl-v": ("TINY_SDXL", True, True),
 }
 PROMPT = "a red circle, on blue"
-# Forge and reForge know models by their first width and their depths, and has text encoders and VAE of the full sizes only.
+# Forge and reForge know models by their first width and their depths, and have text encoders and VAE of the full sizes
+# only.
 FULL = {"TINY_SD2": "SD21", "TINY_SDXL": "SDXL10"}
 
 

@@ -67,7 +67,7 @@ def same_outputs(clip_skip: int = 1) -> dict:
     """Largest differences between the host's own modules and the borrowed ones, relative to the largest output."""
     draw = torch.Generator().manual_seed(1)
     with detect.host().lend() as loan, torch.no_grad(), _model.clip_skip(clip_skip):
-        parts, dtype = _model.parts(), _model.compute_dtype(loan)
+        parts, dtype = _model.parts(), _model.compute_dtype()
         unet, vae = parts["unet"], parts["vae"]
         context = loan.family.encode_text(loan, ["a red circle, on blue"], 75, clip_skip, dtype).context
         theirs = _model.encoded("a red circle, on blue")

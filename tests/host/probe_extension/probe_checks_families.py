@@ -16,7 +16,7 @@ def family_outputs(text: str = "a red circle, on blue") -> dict:
     the host conditions its U-Net on it (for SDXL with pooled vector and sizes), the U-Net, the VAE both ways."""
     draw = torch.Generator().manual_seed(1)
     with detect.host().lend() as loan, torch.no_grad():
-        dtype, parts = _model.compute_dtype(loan), _model.parts()
+        dtype, parts = _model.compute_dtype(), _model.parts()
         ours = loan.family.encode_text(loan, [text], 75, 1, dtype)
         theirs, vector = host_conditioning(text)
         found = {"text": _apart(theirs, ours.context)}
@@ -70,7 +70,7 @@ def _changed_inside_attention() -> set[int]:
 def host_conditioning(text: str) -> tuple[torch.Tensor, torch.Tensor | None]:
     from modules.prompt_parser import SdConditioning
 
-    with torch.inference_mode(_model.is_forge()):
+    with _model.without_gradients():
         found = _model.model().get_learned_conditioning(SdConditioning([text], width=_SIDE, height=_SIDE))
     if isinstance(found, dict):
         return found["crossattn"].clone(), found["vector"].clone()

@@ -64,7 +64,7 @@ def _inputs() -> tuple:
 def _ours(loan) -> dict[str, torch.Tensor]:
     """The U-Net is given the same text with and without the network, so that it shows its own change only."""
     noisy, times = _inputs()
-    dtype = _model.compute_dtype(loan)
+    dtype = _model.compute_dtype()
     text = loan.family.encode_text(loan, [_TEXT], 75, 1, dtype).context
     words = torch.randn((2, *text.shape[1:]), generator=torch.Generator().manual_seed(3)).to(dtype)
     unet = loan.unet(noisy.to(dtype), times, words, return_dict=False)[0]
@@ -77,9 +77,8 @@ def _theirs(like: torch.Tensor) -> dict[str, torch.Tensor]:
     noisy, times = _inputs()
     with call_queue.queue_lock, torch.no_grad():
         unet = _model.parts()["unet"]
-        dtype = _model.model().forge_objects_original.unet.model.computation_dtype if _model.is_forge() else None
-        dtype = dtype or next(unet.parameters()).dtype
+        dtype = _model.compute_dtype()
         words = torch.randn((2, *like.shape[1:]), generator=torch.Generator().manual_seed(3)).to(dtype)
-        with torch.inference_mode(_model.is_forge()):
+        with _model.without_gradients():
             answer = unet(noisy.to(dtype), times, words).clone()
         return {"text": host_conditioning(_TEXT)[0], "unet": answer}

@@ -13,10 +13,15 @@ from torch import Tensor, nn
 
 
 def is_forge() -> bool:
-    """Forge and Neo, which compute in inference mode; reForge does so only while it draws."""
+    """Forge and Neo, which load their model in inference mode."""
     from modules import sd_models
 
     return hasattr(sd_models, "forge_model_reload")
+
+
+def without_gradients() -> Any:
+    """A context as the host draws in. (Merged weights are inference tensors in Forge and reForge.)"""
+    return torch.inference_mode() if hasattr(model(), "forge_objects_original") else torch.no_grad()
 
 
 def model() -> Any:
@@ -68,10 +73,10 @@ def foreign(loan: Any) -> int:
     return sum(p.untyped_storage().data_ptr() not in own for module in modules for p in module.parameters())
 
 
-def compute_dtype(loan: Any) -> torch.dtype:
+def compute_dtype() -> torch.dtype:
     """In which the host draws."""
     if not hasattr(model(), "forge_objects_original"):
-        return loan.weights_dtype
+        return next(parts()["unet"].parameters()).dtype
     unet = model().forge_objects_original.unet.model
     return unet.computation_dtype if is_forge() else unet.manual_cast_dtype or unet.get_dtype()
 
@@ -83,7 +88,7 @@ def encoded(text: str) -> Tensor:
     embedder = model().text_processing_engine if is_forge() else model().cond_stage_model
     chunks, _ = embedder.tokenize_line(text)
     tokens = torch.tensor([chunks[0].tokens]).to(devices.device)
-    with torch.inference_mode(is_forge()):
+    with without_gradients():
         return embedder.encode_with_transformers(tokens).clone()
 
 
