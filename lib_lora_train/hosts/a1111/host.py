@@ -16,7 +16,7 @@ from ..webui import loras as lora_files
 from ..webui import state as common
 from ..webui.tensors import device
 from . import checkpoint, loras, tensors
-from .status import status_of
+from .status import described
 
 
 class A1111:
@@ -29,7 +29,7 @@ class A1111:
         return f"A1111 {common.version()}"
 
     def status(self) -> HostStatus:
-        return status_of(self.name)
+        return choosing.status(self.name, checkpoint.loaded, described)
 
     def next_identity(self) -> Identity | None:
         model = checkpoint.loaded()

@@ -30,7 +30,7 @@ def source(model: Any) -> tuple[Source, bool]:
     texts = [holder.transformer for holder in holders]
     found = Source(
         unet=tensors.of(unet),
-        text_encoders=[_text_tensors(holder) for holder in holders],
+        text_encoders=[_text_tensors(holder, ends_early(model)) for holder in holders],
         vae=tensors.of(vae),
         heads=tensors.heads(unet),
         text_heads=[text.config.num_attention_heads for text in texts],
@@ -88,9 +88,19 @@ def _text_holders(objects: Any) -> list[Any]:
     return [getattr(found, name) for name in _TEXTS if hasattr(found, name)]
 
 
-def _text_tensors(holder: Any) -> dict[str, torch.Tensor]:
-    """By Hugging Face's keys; reForge keeps the projection of the pooled output beside the model, turned."""
+def ends_early(model: Any) -> bool:
+    """Does the text encoder have a last layer that is never used, as SD2's in reForge?"""
+    holder = getattr(model.forge_objects_original.clip.cond_stage_model, "clip_h", None)
+    return getattr(holder, "layer_idx", None) is not None
+
+
+def _text_tensors(holder: Any, short: bool) -> dict[str, torch.Tensor]:
+    """By Hugging Face's keys, if `short` without the last layer; reForge keeps the projection of the pooled output
+    beside the model, turned."""
     found = tensors.of(holder.transformer)
+    if short:
+        last = f".layers.{holder.transformer.config.num_hidden_layers - 1}."
+        found = {key: tensor for key, tensor in found.items() if last not in key}
     projection = getattr(holder, "text_projection", None)
     if PROJECTION not in found and isinstance(projection, nn.Parameter):
         found[PROJECTION] = projection.detach().to(tensors.device()).T

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ...errors import HostError
 from ...families.loan import Identity
 from ...objectives.schedule import is_zero_terminal, zero_terminal
-from ..webui import choosing
-from ..webui.state import wants_zero_snr
+from ..forge.tensors import ends_early
+from ..webui import choosing, state
 
 _PREDICTIONS = {"EPS": "epsilon", "V_PREDICTION": "v_prediction"}
 
@@ -58,9 +58,14 @@ def schedule(model: Any) -> tuple[Tensor, bool]:
     """(alphas_cumprod [T] float32 on the CPU, zero terminal SNR?) as reForge draws with."""
     sigmas = _sampling(model).sigmas.detach().double().cpu()
     alphas = (1 / (sigmas**2 + 1)).float()
-    if wants_zero_snr() or getattr(model, "ztsnr", False):
+    if state.wants_zero_snr() or getattr(model, "ztsnr", False):
         alphas = zero_terminal(alphas)
     return alphas, is_zero_terminal(alphas)
+
+
+def clip_skip(model: Any) -> int:
+    """As reForge draws with, counted from the last layer that is borrowed."""
+    return max(1, state.clip_skip() - 1) if ends_early(model) else state.clip_skip()
 
 
 def vae_scale(model: Any) -> float:

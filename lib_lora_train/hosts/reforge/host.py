@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ..webui import WebUIHost, choosing, state
 from ..webui import loras as lora_files
 from ..webui.tensors import device
 from . import checkpoint
-from .status import REMEDY, status_of
+from .status import REMEDY, described
 
 
 class ReForge:
@@ -30,7 +31,7 @@ class ReForge:
         return f"reForge {state.version().partition('-')[0]}"  # A1111's version follows
 
     def status(self) -> HostStatus:
-        return status_of(self.name)
+        return choosing.status(self.name, checkpoint.loaded, described)
 
     def next_identity(self) -> Identity | None:
         model = checkpoint.loaded()
@@ -66,7 +67,7 @@ class ReForge:
             prediction=checkpoint.prediction(model),
             zero_terminal_snr=zero_snr,
             vae_scale=checkpoint.vae_scale(model),
-            clip_skip=state.clip_skip(),
+            clip_skip=checkpoint.clip_skip(model),
             identity=identity,
             device=device(),
             notes=_notes(identity, tensors.precision(model)),
@@ -74,7 +75,10 @@ class ReForge:
 
     def draw(self, request: PictureRequest, model: Any | None) -> list[Image]:
         """`model`, when given, is what `ready` finds loaded."""
-        return choosing.draw(request, self.ready().sd_checkpoint_info.title)
+        model = self.ready()
+        if request.clip_skip and tensors.ends_early(model):
+            request = replace(request, clip_skip=request.clip_skip + 1)  # counted from the layer that is not borrowed
+        return choosing.draw(request, model.sd_checkpoint_info.title)
 
     def take_out(self) -> None:
         model = checkpoint.loaded()

@@ -1,9 +1,10 @@
-"""How A1111 and reForge choose and load a checkpoint: by one option, at once, one model in use; drawing with it."""
+"""How A1111 and reForge choose and load a checkpoint: by one option, at once; what is shown of it, drawing with it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from PIL.Image import Image
 
 from ...errors import HostError
 from ...families.loan import Identity
-from ..base import PictureRequest
-from . import pictures
+from ..base import HostStatus, PictureRequest
+from . import pictures, state
 
 
 def chosen() -> Any | None:
@@ -58,6 +59,29 @@ def identity_next(model: Any) -> Identity:
 
 def _identity(info: Any, vae: str) -> Identity:
     return Identity(info.title, str(info.filename), info.sha256 or "", info.hash or "", vae)
+
+
+def status(
+    name: str, loaded: Callable[[], Any | None], described: Callable[[HostStatus, Any], HostStatus]
+) -> HostStatus:
+    """What the head line shows, from memory and without the lock; `described` adds what the model tells."""
+    used, total = state.memory()
+    memory = {"memory_used_gb": used, "memory_total_gb": total, "card": state.on_card()}
+    found = HostStatus(name, "", clip_skip=state.clip_skip(), busy=_busy(), **memory)
+    model = loaded()
+    if model is not None:
+        return described(found, model)
+    if chosen() is None and not found.busy:
+        return replace(found, problem="No checkpoint is loaded.", remedy="Choose a checkpoint at the top of the page.")
+    return found
+
+
+def _busy() -> str:
+    from modules import sd_models
+
+    if sd_models.model_data.lock.locked():
+        return "loading the checkpoint"
+    return "drawing" if state.is_drawing() else ""
 
 
 def draw(request: PictureRequest, title: str) -> list[Image]:
