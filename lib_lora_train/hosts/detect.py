@@ -69,7 +69,10 @@ _ADAPTERS = (
     ),
 )
 _RELATIVES = {  # known by a module of theirs: (name, why not)
-    "ldm_patched": ("an older Forge or reForge", "Those of today hold their models in other ways: update it."),
+    "ldm_patched": (
+        "an older Forge or reForge, or Forge Classic",
+        "It holds its models as Forge did before August 2024.",
+    ),
     "modules.modeldata": ("SD.Next", "SD.Next holds its models in diffusers' pipelines."),
 }
 _REMEDY = (
