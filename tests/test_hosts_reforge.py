@@ -42,9 +42,9 @@ class ReForge(Forge):
     """The web UI in `sys.modules`."""
 
     def __init__(self, checkpoint: Path, folder: Path, predicts: type = EPS):
-        self.options = SimpleNamespace(CLIP_stop_at_last_layers=1, sd_model_checkpoint="")
+        self.options = SimpleNamespace(CLIP_stop_at_last_layers=1, sd_model_checkpoint="", sd_text_encoder="Automatic")
         self.listed: dict[str, Info] = {}
-        self.predicts, self.vae, self.text = predicts, SimpleNamespace(loaded_vae_file=None), None
+        self.predicts, self.vae = predicts, SimpleNamespace(loaded_vae_file=None)
         super().__init__(checkpoint, folder, Patcher)
         self.data = SimpleNamespace(sd_model=None, loaded_sd_models=[], lock=self.lock)
 
@@ -84,7 +84,7 @@ class ReForge(Forge):
         return found | {
             "modules.launch_utils": {"git_tag": lambda: "f1.0.0v2-v1.10.1RC-1.10.1"},
             "modules.sd_vae": vars(self.vae),
-            "modules.sd_text_encoder": {"current_text_encoder_option": self.text},
+            "modules.sd_text_encoder": {"text_encoder_options": []},
             "modules_forge": {},
             "modules_forge.forge_loader": {"load_model_for_a1111": None},
             "ldm_patched.modules": {},
@@ -194,11 +194,16 @@ def test_what_is_predicted_is_what_it_draws_with(tiny_checkpoint, tmp_path, monk
 def test_a_text_encoder_from_another_file_is_part_of_what_is_lent(tiny_checkpoint, tmp_path, monkeypatch):
     stage = ReForge(tiny_checkpoint, tmp_path)
     stage.vae.loaded_vae_file = "/models/VAE/bright.safetensors"
-    for file, shown in ((tiny_checkpoint, ""), ("/models/text_encoders/small.safetensors", ", small.safetensors")):
-        stage.text = SimpleNamespace(te_info=SimpleNamespace(filename=str(file)))
-        install(monkeypatch, stage.modules())
+    install(monkeypatch, stage.modules())
+    for chosen, shown in {
+        "Automatic": "",
+        f"TE: {tiny_checkpoint.stem}": "",
+        "TE: folder/small": ", folder/small",
+    }.items():
+        stage.options.sd_text_encoder = chosen
         with detect.host().lend() as loan:
             assert loan.identity.vae == f"bright.safetensors{shown}"
+            assert detect.host().identity().key == loan.identity.key
 
 
 def test_scaled_weights_are_refused_by_name(host, stage: ReForge):

@@ -53,7 +53,7 @@ _ADAPTERS = (
             ("modules.sd_models", "reload_model_weights"),
             ("modules.sd_models", "unload_first_loaded_model"),
             ("modules.sd_vae", "loaded_vae_file"),
-            ("modules.sd_text_encoder", "current_text_encoder_option"),
+            ("modules.sd_text_encoder", "text_encoder_options"),
             ("modules_forge.forge_loader", "load_model_for_a1111"),
             ("ldm_patched.modules.model_management", "load_models_gpu"),
         ),

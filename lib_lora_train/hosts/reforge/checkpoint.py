@@ -37,13 +37,13 @@ def identity_next(model: Any) -> Identity:
 
 
 def _with_text_encoder(found: Identity) -> Identity:
-    """As the option `sd_text_encoder` has it; by itself that takes the checkpoint's own file."""
-    from modules import sd_text_encoder
+    """The option for it; by itself reForge takes the checkpoint's own."""
+    from modules import shared
 
-    file = getattr(getattr(sd_text_encoder.current_text_encoder_option, "te_info", None), "filename", found.path)
-    if Path(file) == Path(found.path):
+    chosen = shared.opts.sd_text_encoder.removeprefix("TE: ")
+    if chosen in ("Automatic", "None", Path(found.path).stem):
         return found
-    return replace(found, vae=", ".join(filter(None, (found.vae, Path(file).name))))
+    return replace(found, vae=", ".join(filter(None, (found.vae, chosen))))
 
 
 def prediction(model: Any) -> str:
