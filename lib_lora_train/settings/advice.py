@@ -71,11 +71,11 @@ def _network(settings: Settings, _facts: Facts) -> Iterator[Advice]:
 def _kinds(settings: Settings, _facts: Facts) -> Iterator[Advice]:
     net, opt = settings.network, settings.optimizer
     if net.network_type in ("OFT", "BOFT") and not net.constraint:
-        text = f"AUTOMATIC1111's web UI and reForge apply {net.network_type}; Forge does not."
+        text = f"AUTOMATIC1111's web UI, Forge Neo and reForge apply {net.network_type}; Forge does not."
         yield Advice("network_type", text)
     elif net.network_type in ("IA3", "OFT", "BOFT"):
         kind = f"{net.network_type} with a constraint" if net.network_type != "IA3" else "IA3"
-        yield Advice("network_type", f"AUTOMATIC1111's web UI applies {kind}; Forge and reForge do not.")
+        yield Advice("network_type", f"AUTOMATIC1111's web UI applies {kind}; Forge and its kin do not.")
     if net.network_type == "IA3" and 0 < (opt.unet_lr or opt.learning_rate) < 5e-4:
         yield Advice("learning_rate", "IA3 wants 8 to 10 times the usual rate: about 1e-3.")
     if net.network_type == "LoHa" and max(net.network_dim, net.conv_dim) > 32:

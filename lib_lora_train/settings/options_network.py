@@ -20,7 +20,7 @@ class NetworkSettings(Section):
             "LoRA: attention and linear layers (LierLa). LoCon: also 3x3 convolutions (C3Lier), for styles. LoHa: "
             "slow, rank 8-32. LoKr: tiny files. DyLoRA: works at every lower rank, good for resizing. GLoRA: the "
             "weight itself takes part. full: whole weights, very large files. IA3, OFT, BOFT: tiny files, which "
-            "AUTOMATIC1111's web UI applies, Forge does not (reForge: OFT and BOFT).",
+            "AUTOMATIC1111's web UI applies, Forge does not (Forge Neo and reForge: OFT and BOFT).",
         ),
     ] = "LoRA"
     network_dim: Annotated[
@@ -87,7 +87,7 @@ class NetworkSettings(Section):
         float,
         _o(
             "OFT constraint",
-            "How far OFT and BOFT may turn the weights; 0: at will, which reForge needs.",
+            "How far OFT and BOFT may turn the weights; 0: at will, which Forge Neo and reForge need.",
             ge=0,
             advice=(1e-5, 0.1),
         ),

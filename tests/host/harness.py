@@ -44,6 +44,7 @@ _OFFLINE = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "OMP_NUM_THREADS": "1",
     "MPLBACKEND": "Agg",
+    "COLUMNS": "500",  # or lines of the log are broken
 }
 
 

@@ -19,7 +19,7 @@ def _lora(webui: WebUI, spec: Spec) -> None:
     materials.lora(spec.checkpoint, webui.lora_dir / "foreign.safetensors")
 
 
-def seen(ui: WebUI, what, seconds: float = 20) -> dict:
+def seen(ui: WebUI, what, seconds: float = 90) -> dict:
     """The worker's report as soon as `what(report)`."""
     deadline = time.monotonic() + seconds
     while not what(report := ui.post("/probe/worker_report")) and time.monotonic() < deadline:

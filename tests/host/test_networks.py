@@ -33,7 +33,8 @@ NETWORKS = {
 }
 NOT_APPLIED = {  # as docs/networks.md says
     "forge": ("IA3", "OFT", "OFT limit", "BOFT"),
-    "reforge": ("IA3", "OFT limit"),  # the limit is read in another measure
+    "neo": ("IA3", "OFT limit"),  # the limit is read in another measure
+    "reforge": ("IA3", "OFT limit"),
 }
 
 
