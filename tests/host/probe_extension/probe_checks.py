@@ -71,11 +71,11 @@ def same_outputs(clip_skip: int = 1) -> dict:
         unet, vae = parts["unet"], parts["vae"]
         context = loan.family.encode_text(loan, ["a red circle, on blue"], 75, clip_skip, dtype).context
         theirs = _model.encoded("a red circle, on blue")
-        noisy = torch.randn((2, 4, 16, 16), generator=draw).to(dtype)
-        times = torch.tensor([7, 700])
+        noisy = torch.randn((2, 4, 16, 16), generator=draw).to(loan.device, dtype)
+        times = torch.tensor([7, 700], device=loan.device)
         both = context.expand(2, -1, -1)
-        latents = torch.randn((1, 4, 8, 8), generator=draw).to(_dtype(vae))
-        pixels = torch.rand((1, 3, 64, 64), generator=draw).to(_dtype(vae)) * 2 - 1
+        latents = torch.randn((1, 4, 8, 8), generator=draw).to(loan.device, _dtype(vae))
+        pixels = torch.rand((1, 3, 64, 64), generator=draw).to(loan.device, _dtype(vae)) * 2 - 1
         return {
             "text_encoder": _apart(theirs, context),
             "unet": _apart(unet(noisy, times, both), loan.unet(noisy, times, both, return_dict=False)[0]),
@@ -92,14 +92,14 @@ def train_a_little(fail_in: str = "") -> dict:
         with detect.host().lend() as loan:
             if fail_in == "borrow":
                 raise RuntimeError("injected")
-            pixels = torch.zeros((1, 3, 64, 64)).to(loan.vae.dtype)
+            pixels = torch.zeros((1, 3, 64, 64)).to(loan.device, loan.vae.dtype)
             latents = loan.vae.encode(pixels, return_dict=False)[0].mode().float() * loan.vae_scale
             if fail_in == "vae":
                 raise RuntimeError("injected")
             extra = torch.zeros_like(latents, requires_grad=True)
             conditioning = loan.family.encode_text(loan, ["a house"], 75, 1)
-            sizes = torch.tensor([[64, 64, 0, 0, 64, 64]])
-            output = loan.family.predict(loan, latents + extra, torch.tensor([500]), conditioning, sizes)
+            sizes, times = (torch.tensor(each, device=loan.device) for each in ([[64, 64, 0, 0, 64, 64]], [500]))
+            output = loan.family.predict(loan, latents + extra, times, conditioning, sizes)
             if fail_in == "forward":
                 raise RuntimeError("injected")
             output.square().mean().backward()

@@ -22,8 +22,9 @@ def family_outputs(text: str = "a red circle, on blue") -> dict:
         found = {"text": _apart(theirs, ours.context)}
         if vector is not None:
             found["pooled"] = _apart(vector[:, : ours.pooled.shape[1]], ours.pooled)
-        noisy = torch.randn((2, 4, _SIDE // 8, _SIDE // 8), generator=draw).to(dtype)
-        times, sizes = torch.tensor([7, 700]), torch.tensor([[_SIDE, _SIDE, 0, 0, _SIDE, _SIDE]] * 2)
+        noisy = torch.randn((2, 4, _SIDE // 8, _SIDE // 8), generator=draw).to(loan.device, dtype)
+        times = torch.tensor([7, 700], device=loan.device)
+        sizes = torch.tensor([[_SIDE, _SIDE, 0, 0, _SIDE, _SIDE]] * 2, device=loan.device)
         extra = {} if vector is None else {"y": vector.expand(2, -1).to(dtype)}
         host = parts["unet"](noisy, times, theirs.expand(2, -1, -1).to(dtype), **extra)
         found["unet"] = _apart(host, loan.family.predict(loan, noisy, times, Conditioning.cat([ours, ours]), sizes))
@@ -79,8 +80,8 @@ def host_conditioning(text: str) -> tuple[torch.Tensor, torch.Tensor | None]:
 
 def _vae_outputs(loan, vae, draw: torch.Generator) -> dict:
     dtype = next(vae.parameters()).dtype
-    latents = torch.randn((1, 4, 8, 8), generator=draw).to(dtype)
-    pixels = torch.rand((1, 3, _SIDE, _SIDE), generator=draw).to(dtype) * 2 - 1
+    latents = torch.randn((1, 4, 8, 8), generator=draw).to(loan.device, dtype)
+    pixels = torch.rand((1, 3, _SIDE, _SIDE), generator=draw).to(loan.device, dtype) * 2 - 1
     moments = vae.quant_conv(vae.encoder(pixels))
     return {
         "vae_decoder": _apart(vae.decode(latents), loan.vae.decode(latents, return_dict=False)[0]),

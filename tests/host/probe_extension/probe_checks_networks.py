@@ -56,29 +56,27 @@ def compare_network(path: str) -> dict:
     return found
 
 
-def _inputs() -> tuple:
-    draw = torch.Generator().manual_seed(1)
-    return torch.randn((2, 4, 8, 8), generator=draw), torch.tensor([7, 700])
+def _inputs(words: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """What the U-Net is given: noise, timesteps, and for words numbers [2, *words]."""
+    noisy = torch.randn((2, 4, 8, 8), generator=torch.Generator().manual_seed(1))
+    text = torch.randn((2, *words), generator=torch.Generator().manual_seed(3))
+    return noisy.to(device, dtype), torch.tensor([7, 700], device=device), text.to(device, dtype)
 
 
 def _ours(loan) -> dict[str, torch.Tensor]:
     """The U-Net is given the same text with and without the network, so that it shows its own change only."""
-    noisy, times = _inputs()
     dtype = _model.compute_dtype()
     text = loan.family.encode_text(loan, [_TEXT], 75, 1, dtype).context
-    words = torch.randn((2, *text.shape[1:]), generator=torch.Generator().manual_seed(3)).to(dtype)
-    unet = loan.unet(noisy.to(dtype), times, words, return_dict=False)[0]
-    return {"text": text, "unet": unet}
+    unet = loan.unet(*_inputs(text.shape[1:], dtype, loan.device), return_dict=False)[0]
+    return {"text": text.cpu(), "unet": unet.cpu()}
 
 
 def _theirs(like: torch.Tensor) -> dict[str, torch.Tensor]:
-    from modules import call_queue
+    from modules import call_queue, devices
 
-    noisy, times = _inputs()
     with call_queue.queue_lock, torch.no_grad():
         unet = _model.parts()["unet"]
-        dtype = _model.compute_dtype()
-        words = torch.randn((2, *like.shape[1:]), generator=torch.Generator().manual_seed(3)).to(dtype)
+        inputs = _inputs(like.shape[1:], _model.compute_dtype(), devices.device)
         with _model.without_gradients():
-            answer = unet(noisy.to(dtype), times, words).clone()
-        return {"text": host_conditioning(_TEXT)[0], "unet": answer}
+            answer = unet(*inputs).cpu()
+        return {"text": host_conditioning(_TEXT)[0].cpu(), "unet": answer}

@@ -44,9 +44,9 @@ class _Worker:
 
     def _step(self, loan) -> None:
         begin = time.monotonic()
-        noisy = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(3)).requires_grad_()
+        noisy = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(3)).to(loan.device).requires_grad_()
         context = loan.family.encode_text(loan, ["a house"], 75, 1)
-        output = loan.family.predict(loan, noisy, torch.tensor([400]), context, None)
+        output = loan.family.predict(loan, noisy, torch.tensor([400], device=loan.device), context, None)
         output.sum().backward()
         self.outputs.append(float(output.double().sum()))
         self.generation, self.foreign = loan.generation, _model.foreign(loan)
