@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from lib_lora_train.hosts.standalone import StandaloneHost
 from lib_lora_train.settings.load import from_mapping
 from lib_lora_train.settings.schema import Settings
 
+DEVICE = os.environ.get("TEST_DEVICE", "cpu")  # "cuda": on a card, or on tests/card's
 SIZES = [(64, 64), (64, 64), (32, 128), (64, 64), (32, 128)]  # two buckets; five pictures
 SMALL = {
     "output_name": "tiny",
@@ -30,6 +32,7 @@ SMALL = {
     "max_bucket_reso": 128,
     "bucket_reso_steps": 32,
     "max_token_length": 75,
+    "mixed_precision": "no",
     "max_train_steps": 6,
     "network_dim": 2,
     "network_alpha": 2,
@@ -78,7 +81,7 @@ def folder_in(root: Path) -> RunFolder:
 
 @contextmanager
 def lent(checkpoint: Path, root: Path) -> Iterator[Loan]:
-    with StandaloneHost(checkpoint, root / "lora", root / "data", device="cpu").lend() as loan:
+    with StandaloneHost(checkpoint, root / "lora", root / "data", device=DEVICE).lend() as loan:
         yield loan
 
 
@@ -100,7 +103,7 @@ def traces(loan: Loan) -> str:
     for module in (loan.unet, loan.vae, *loan.text_encoders):
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
             digest.update(f"{name} {tensor.data_ptr()} {tensor.requires_grad} {tensor.grad is None}".encode())
-            digest.update(tensor.detach().reshape(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         for name, inner in module.named_modules():
             ours = (inner.training, "forward" in inner.__dict__, getattr(inner, "gradient_checkpointing", False))
             hooks = (len(inner._forward_hooks), len(inner._forward_pre_hooks), len(inner._backward_hooks))
@@ -112,5 +115,6 @@ def in_a_process(checkpoint, root, folder, data, changes, kill_at=0, resume=Fals
     """A run in a process of its own, killed right after step `kill_at` when that is not 0."""
     arguments = [checkpoint, root, folder.root, data, kill_at, int(resume), repr(changes)]
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    program = f"import sys; sys.path[:0] = {paths!r}\n{CHILD}"
+    card = "import plugin" if "pretended" in sys.modules else ""  # before torch
+    program = f"import sys; sys.path[:0] = {paths!r}\n{card}\n{CHILD}"
     return subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from engine_stage import lent
 
-from lib_lora_train.hosts.standalone import StandaloneHost
 from lib_lora_train.objectives import schedule, targets
 from lib_lora_train.objectives.objective import Objective
 from lib_lora_train.sampling.draw import SampleRequest, draw
@@ -18,7 +18,7 @@ PLAIN = schedule.scaled_linear()
 @pytest.fixture(scope="module")
 def loan(tiny_checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("host")
-    with StandaloneHost(tiny_checkpoint, folder / "lora", folder / "data", device="cpu").lend() as loan:
+    with lent(tiny_checkpoint, folder) as loan:
         yield loan
 
 

@@ -7,8 +7,9 @@
 
 WEBUI_DIR: the web UI's folder. WEBUI_PYTHON: its Python. WEBUI_ARGS: its flags, as on a command line.
 WEBUI_CHECKPOINT: a `.safetensors`, with its `.yaml` beside it where the web UI needs one. WEBUI_OPTIONS: JSON with what
-a new config.json must hold, if anything. The rest of the environment
-is passed on (HF_HOME and the like).
+a new config.json must hold, if anything. WEBUI_CARD=pretended: the web UI finds a graphics card (tests/card); for
+torch's CPU build, and WEBUI_ARGS without flags for the processor. The rest of the environment is passed on (HF_HOME and
+the like).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from PIL import Image
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROBE = Path(__file__).resolve().parent / "probe_extension"
+CARD = PROJECT / "tests" / "card" / "web_ui"
 STEP_S = 0.3  # of the probe's worker, at least
 _READY = "Startup time:"
 _OFFLINE = {
@@ -136,6 +138,8 @@ class WebUI:
         flags = [*self.args, "--port", str(self.port), "--data-dir", str(self.data_dir)]
         env = {**_OFFLINE, **os.environ, "PYTHONUNBUFFERED": "1"}
         env.pop("PYTHONPATH", None)  # the tests' own; the web UI has its environment
+        if env.get("WEBUI_CARD"):
+            env["PYTHONPATH"] = str(CARD)
         command = [str(self.spec.python), "-u", "launch.py", *flags]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(

@@ -30,6 +30,8 @@ def _checks() -> dict:
 
 def _add_routes(_demo: object, app: FastAPI) -> None:
     checks = _checks()
+    if "pretended" in sys.modules:  # a graphics card (tests/card)
+        sys.modules["pretended"].let_borrow()
 
     @app.post("/probe/{name}")
     def run(name: str, arguments: dict = Body(default={})):  # noqa: B008
