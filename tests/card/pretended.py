@@ -12,7 +12,6 @@ import importlib.util
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -158,9 +157,10 @@ def _carded(value):
 
 def _note(what: str) -> None:
     CROSSED[what] += 1
-    lines = (frame for frame in reversed(traceback.extract_stack()) if "lib_lora_train" in frame.filename)
-    line = next(lines, None)
-    PLACES[f"{what} {Path(line.filename).name}:{line.lineno}" if line else what] += 1
+    frame = sys._getframe(1)
+    while frame is not None and "lib_lora_train" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    PLACES[f"{what} {Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else what] += 1
 
 
 # New tensors on the card.
