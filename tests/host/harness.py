@@ -213,6 +213,11 @@ class WebUI:
         image = Image.open(io.BytesIO(base64.b64decode(answer["images"][0])))
         return Image.frombytes("RGB", image.size, image.convert("RGB").tobytes())
 
+    def rounding(self) -> float:
+        """How far what it computes may be from what we do, relative to the largest; half precision, on a card only."""
+        status = self.post("/probe/status")
+        return 0.05 if status["card"] and status["precision"] != "fp32" else 1e-5
+
     def login(self, user: str, password: str) -> None:
         """As on the page's login form; later requests are that session's. The web UI runs with --gradio-auth."""
         form = urllib.parse.urlencode({"username": user, "password": password}).encode()

@@ -49,9 +49,9 @@ def test_unets_stored_in_fewer_bits_are_computed_as_the_host_does(webui: WebUI, 
         loan = webui.post("/probe/lend")
         assert loan["foreign_storages"] == 0 and loan["dtype"] == f"torch.{storage}"
         assert ("fp8" in " ".join(loan["notes"])) == storage.startswith("float8")
-        assert webui.post("/probe/status")["precision"] == f"{precision}, VAE fp32"
+        assert webui.post("/probe/status")["precision"].startswith(precision)
         apart = webui.post("/probe/same_outputs")
-        assert max(apart.values()) < 1e-5, apart
+        assert max(apart.values()) < webui.rounding(), apart
         assert webui.post("/probe/train_a_little")["gradient"] > 0
         assert webui.txt2img(STYLED) != plain
         webui.post("/probe/lend")
