@@ -58,7 +58,7 @@ def quantise_a_layer(path: str) -> dict:
 
     unet = _model.parts()["unet"]
     name = next(key for key, parameter in unet.named_parameters() if key.endswith("attn1.to_q.weight"))
-    raw = unet.get_parameter(name).detach().float().numpy()
+    raw = unet.get_parameter(name).detach().cpu().float().numpy()
     writer = gguf.GGUFWriter(path, "sd1")
     packed = gguf.quants.quantize(raw, gguf.GGMLQuantizationType.Q8_0)
     writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
