@@ -107,7 +107,7 @@ def test_saving_over_a_recipe_is_asked_about(ready):
         page.click("dialog button:has-text('Save')")
         if rank == 24:
             page.click("dialog button:has-text('Replace it')")
-        page.wait_for_selector("dialog", state="detached")
+        page.wait_for_selector("[data-preset='own/dolls'][aria-checked=true]")  # saved, so it is the one chosen
         page.click("[data-preset=easy]")
     page.click("[data-preset='own/dolls']")
     assert value(page, "network_dim") == 24
